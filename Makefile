@@ -1,0 +1,31 @@
+# Everything runs in .venv, made from requirements.lock (hashes, no index addresses).
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: audit test check types clean
+
+audit: $(READY)  ## start the reference server, audit it, write a report folder
+	$(BIN)/gateproof audit
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(READY) types  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)  ## mypy, on a tree of links in which the rooms stand inside the package
+	rm -rf .venv/types && mkdir -p .venv/types/gateproof
+	ln -s $(CURDIR)/gateproof/* .venv/types/gateproof/
+	for room in specs suites loadtests reference_server reports; do ln -s $(CURDIR)/$$room .venv/types/gateproof/$$room; done
+	MYPYPATH=.venv/types $(BIN)/mypy --no-incremental -p gateproof
+
+$(READY): requirements.lock pyproject.toml setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,1 @@
+"""The Locust users, load shapes and scenarios; the only room that imports locust."""

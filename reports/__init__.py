@@ -1,0 +1,1 @@
+"""Run files to tables and pages; the JSON Schemas of every output."""
