@@ -14,6 +14,8 @@ ROOM_PACKAGES = find_namespace_packages(
 setup(
     packages=[*CORE, *(f"gateproof.{name}" for name in ROOM_PACKAGES)],
     package_dir={f"gateproof.{room}": room for room in ROOMS},
-    package_data={"": ["*.toml", "*.yaml", "*.json", "*.html", "*.css", "*.js", "*.txt", "py.typed"]},
+    package_data={
+        "": ["*.toml", "*.yaml", "*.json", "*.html", "*.css", "*.js", "*.txt", "py.typed"]
+    },
     include_package_data=False,
 )
