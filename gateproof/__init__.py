@@ -1,7 +1,7 @@
 """gateproof tells whether an LLM gateway keeps its promises, and how much it can carry.
 
-The rooms (``specs``, ``suites``, ``loadtests``, ``reference_server``, ``reports``) stand beside this
-package in a checkout and inside it once installed; either way they are imported as
+The rooms (``specs``, ``suites``, ``loadtests``, ``reference_server``, ``reports``) stand beside
+this package in a checkout and inside it once installed; either way they are imported as
 ``gateproof.<room>``, so that each of their objects exists once.
 """
 

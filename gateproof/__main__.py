@@ -1,6 +1,8 @@
-"""The ``gateproof`` command."""
+"""``python -m gateproof`` is the ``gateproof`` command."""
 
+import sys
 
-def main() -> int:
-    """Run the command line and return its exit status."""
-    return 0
+from gateproof.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

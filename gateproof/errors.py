@@ -27,7 +27,7 @@ class GateproofError(Exception):
 
 
 class UsageError(GateproofError):
-    """The caller asked for something that cannot be: says what was wanted, what came, what to do."""
+    """The caller asked for what cannot be: says what was wanted, what came, what to do."""
 
     exit_status = 2
 

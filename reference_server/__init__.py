@@ -1,1 +1,1 @@
-"""The bundled gateway and upstream: answers as scripts, faults as functions of scripts, one player."""
+"""The bundled gateway and upstream: answers as scripts, faults as functions of scripts."""

@@ -1,0 +1,202 @@
+"""The command line: what each verb takes. What it does is in ``gateproof.commands``, loaded late.
+
+Exit status: 0 every MUST that the profile claims passed or is waived; 1 findings, a stale waiver or
+a partial run; 2 usage; 3 the target was never reached; 4 our own error; 5 a budget was spent.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gateproof import __version__
+from gateproof.errors import GateproofError
+
+__all__ = ["main", "parser"]
+
+EXIT_STATUS = """\
+exit status:
+  0  every MUST that the profile claims passed or is waived
+  1  findings, a stale waiver, or a partial run
+  2  the command or a file is wrong
+  3  the target was never reached
+  4  an error of gateproof's own
+  5  a budget was spent before the plan was done"""
+
+
+def parser() -> argparse.ArgumentParser:  # noqa: PLR0915  # a table of options, verb by verb
+    """Build the parser of the whole command."""
+    top = argparse.ArgumentParser(
+        prog="gateproof",
+        description="Tells whether an LLM gateway keeps its promises, and how much it can carry.",
+        epilog=EXIT_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"gateproof {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, says: str, example: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(
+            name,
+            help=says,
+            description=says[0].upper() + says[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    audit = verb(
+        "audit",
+        "conformance and a short load run, then one report",
+        "gateproof audit --target http://127.0.0.1:4000/v1 --profile openai --key-env MY_KEY",
+    )
+    _target_options(audit)
+    _run_options(audit)
+    audit.add_argument("--users", type=_positive, default=20, help="concurrent streams of the load")
+    audit.add_argument("--seconds", type=_positive, default=5, help="length of the load run")
+    audit.add_argument("--no-load", action="store_true", help="conformance only")
+    audit.add_argument(
+        "--with", dest="faults", default="", help="faults of the bundled server, when it is audited"
+    )
+
+    conform = verb(
+        "conform",
+        "run the conformance suites against a target",
+        "gateproof conform --target http://127.0.0.1:4000/v1 --profile openai --key-env MY_KEY",
+    )
+    _target_options(conform)
+    _run_options(conform)
+
+    judge = verb(
+        "judge", "judge a recorded run again, offline, with today's checks", "gateproof judge RUN"
+    )
+    judge.add_argument("run", type=Path, help="a run folder")
+    judge.add_argument("--out", type=Path, help="folder for the new run (default: beside the old)")
+    judge.add_argument("--check", action="append", default=[], help="a check id or its beginning")
+    judge.add_argument("--json", action="store_true", help="print results as JSON lines")
+
+    load = verb(
+        "load",
+        "run a load scenario against a target",
+        "gateproof load chat-open --target http://127.0.0.1:8080/v1 --rate 20 --seconds 30",
+    )
+    load.add_argument("scenario", help="see `gateproof list loads`")
+    _target_options(load)
+    load.add_argument("--out", type=Path, help="run folder, made when it is missing")
+    load.add_argument("--users", type=_positive, default=20, help="closed model: how many users")
+    load.add_argument("--rate", type=_rate, default=10.0, help="open model: arrivals a second")
+    load.add_argument("--seconds", type=_positive, default=10, help="how long (at most 3600)")
+    load.add_argument("--seed", type=int, default=0, help="seed of prompts and arrivals")
+    load.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+    serve = verb(
+        "serve",
+        "start the reference server, as a gateway or as an upstream",
+        "gateproof serve --port 8080 --profile openai --ttft-ms 200 --itl-ms 20",
+    )
+    serve.add_argument("rest", nargs=argparse.REMAINDER, help="see `gateproof serve -- --help`")
+
+    prove = verb(
+        "prove",
+        "the kill matrix: each fault against each check, and the legal oddities",
+        "gateproof prove --fault drop-done",
+    )
+    prove.add_argument("--profile", help="one profile (default: all that the kill list has)")
+    prove.add_argument("--fault", action="append", default=[], help="only this fault or oddity")
+    prove.add_argument("--check", action="append", default=[], help="a check id or its beginning")
+    prove.add_argument("--json", action="store_true", help="print the matrix as JSON")
+    prove.add_argument("--matrix", action="store_true", help="print the whole matrix")
+
+    report = verb("report", "write the report of a recorded run anew", "gateproof report RUN")
+    report.add_argument("run", type=Path, help="a run folder")
+
+    listing = verb("list", "list what there is", "gateproof list checks --profile osmapi")
+    listing.add_argument(
+        "what", choices=("checks", "requirements", "scenarios", "profiles", "faults", "loads")
+    )
+    listing.add_argument("--profile", help="as seen by this profile")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+
+    explain = verb(
+        "explain",
+        "one check, requirement, scenario, profile or fault in full",
+        "gateproof explain sse.done-terminator",
+    )
+    explain.add_argument("id")
+    explain.add_argument("--profile", default="openai", help="as seen by this profile")
+
+    init = verb(
+        "init",
+        "write a commented gateproof.toml after probing a target",
+        "gateproof init http://127.0.0.1:4000/v1 --profile openai --key-env MY_KEY",
+    )
+    init.add_argument("url")
+    init.add_argument("--name", default="local", help="the target's name in the file")
+    init.add_argument("--profile", default="openai")
+    init.add_argument("--key-env", help="variable that holds the key")
+    init.add_argument("--out", type=Path, default=Path("gateproof.toml"))
+    return top
+
+
+def _target_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--target", help="a name in gateproof.toml, or a base URL")
+    verb.add_argument("--config", type=Path, help="the gateproof.toml to read")
+    verb.add_argument("--profile", help="what the target claims to be (see `gateproof list`)")
+    verb.add_argument("--key-env", help="name of the variable that holds the key")
+    verb.add_argument("--model", help="model to ask for")
+    verb.add_argument("--upstream", help="URL of a reference server that the target forwards to")
+    verb.add_argument("--upstream-models", help="model name that reaches it, with {name} in it")
+    verb.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        help="the only origins that secrets may go to, and that load may go to",
+    )
+
+
+def _run_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--check", action="append", default=[], help="a check id or its beginning")
+    verb.add_argument("--out", type=Path, help="run folder (default: gateproof-runs/…)")
+    verb.add_argument("--seed", type=int, default=0, help="seed of the generated requests")
+    verb.add_argument(
+        "--cases", type=_positive, default=30, help="generated requests per generative scenario"
+    )
+    verb.add_argument("--allow-partial", action="store_true", help="accept inconclusive MUSTs")
+    verb.add_argument("--json", action="store_true", help="print summary.json instead of text")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 100000")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a rate above 0")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["serve"]:
+        given = ["serve", "--", *given[1:]] if given[1:2] not in (["--help"], ["-h"]) else given
+    args = parser().parse_args(given)
+    try:
+        module = importlib.import_module(f"gateproof.commands.{args.verb}")
+        run: Callable[[argparse.Namespace], int] = module.run
+        return run(args)
+    except GateproofError as error:
+        sys.stderr.write(f"gateproof: {error}\n")
+        return error.exit_status
+    except KeyboardInterrupt:
+        sys.stderr.write("\ngateproof: interrupted; what was recorded is kept.\n")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; what was asked for is done.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,148 @@
+"""Record what the selected checks need, then judge them: the run that plugin and prove share.
+
+It prints nothing; progress goes to a callback.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateproof.check import Check, Result, judge, needs_of
+from gateproof.client import Client
+from gateproof.errors import UsageError, unknown_name
+from gateproof.profile import Profile
+from gateproof.record import record, unclaimed
+from gateproof.requirement import Requirement, load_requirements
+from gateproof.run import worst
+from gateproof.scenario import Scenario
+from gateproof.suite import scenarios_of
+from gateproof.target import Target
+from gateproof.transcript import Transcript
+
+__all__ = ["Plan", "judge_all", "make_plan", "record_plan", "stale_waivers", "waive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do: the checks, why some cannot apply, and the scenarios to record."""
+
+    target: Target
+    profile: Profile
+    checks: Mapping[str, Check]
+    requirements: Mapping[str, Requirement]
+    missing: Mapping[str, str]
+    scenarios: tuple[Scenario, ...]
+
+    def requirement(self, check: Check) -> Requirement:
+        """Return a check's requirement."""
+        return self.requirements[check.requirement]
+
+
+def make_plan(target: Target, profile: Profile, checks: Mapping[str, Check]) -> Plan:
+    """Plan a run; a check without a registered requirement is an error of ours."""
+    requirements = load_requirements()
+    for item in checks.values():
+        if item.requirement not in requirements:
+            raise unknown_name(f"requirement of check {item.id}", item.requirement, requirements)
+    for waiver in target.waivers:
+        if waiver.check not in checks:
+            raise unknown_name(f"check in a waiver of target {target.name!r}", waiver.check, checks)
+    scenarios = scenarios_of(list(checks.values()))
+    cases = [
+        (
+            case,
+            requirements[check.requirement],
+            needs_of(check, case, requirements[check.requirement]),
+        )
+        for check in checks.values()
+        for case in check.cases
+    ]
+    missing = unclaimed(profile, target, [needs for _, _, needs in cases])
+    # A scenario is made when some check that applies reads it.
+    wanted = {
+        item.name
+        for case, requirement, needs in cases
+        if profile.concerns(requirement) and not any(need in missing for need in needs)
+        for item in case
+    }
+    return Plan(
+        target,
+        profile,
+        checks,
+        requirements,
+        missing,
+        tuple(item for item in scenarios if item.name in wanted),
+    )
+
+
+async def record_plan(  # each is its own decision
+    plan: Plan,
+    secrets: Mapping[str, str],
+    run: str,
+    on_done: Callable[[Transcript], None],
+    *,
+    seed: int = 0,
+    cases: int = 0,
+    patience: int = 2,
+) -> int:
+    """Record a plan's scenarios and return how many requests were made."""
+    async with Client(plan.target, secrets, patience=patience) as client:
+        await record(
+            plan.scenarios,
+            client,
+            plan.profile,
+            run,
+            on_done,
+            secrets=secrets,
+            seed=seed,
+            cases=cases,
+        )
+        return client.requests
+
+
+def judge_all(plan: Plan, transcripts: Mapping[str, Transcript]) -> list[Result]:
+    """Judge every case of every check."""
+    return [
+        judge_case(plan, check, case, transcripts)
+        for check in plan.checks.values()
+        for case in check.cases
+    ]
+
+
+def judge_case(
+    plan: Plan, check: Check, case: Sequence[Scenario], transcripts: Mapping[str, Transcript]
+) -> Result:
+    """Judge one case of one check."""
+    return judge(check, case, transcripts, plan.requirement(check), plan.profile, plan.missing)
+
+
+def waive(result: Result, target: Target, today: dt.date) -> str:
+    """Return the reason of the waiver that covers a result, or nothing."""
+    for waiver in target.waivers:
+        expired = waiver.until is not None and waiver.until < today
+        if waiver.check == result.check and not expired:
+            return waiver.reason
+    return ""
+
+
+def stale_waivers(target: Target, results: Sequence[Result], today: dt.date) -> list[str]:
+    """Return a sentence for each waiver that has expired or that excuses nothing any more."""
+    told = []
+    for waiver in target.waivers:
+        verdicts = [item.verdict for item in results if item.check == waiver.check]
+        if waiver.until is not None and waiver.until < today:
+            told.append(f"The waiver of {waiver.check} ended on {waiver.until}.")
+        elif verdicts and worst(verdicts) in ("pass", "info", "not-applicable"):
+            told.append(f"The waiver of {waiver.check} excuses nothing: it passes. Remove it.")
+    return told
+
+
+def require_known_claims(target: Target, profile: Profile) -> None:
+    """Refuse to disclaim what the profile does not claim."""
+    for claim in target.disclaims:
+        if claim not in profile.claims:
+            raise UsageError(
+                f"Target {target.name!r} disclaims {claim!r}, which profile {profile.name} "
+                "does not claim.",
+                f"It claims: {', '.join(sorted(profile.claims))}.",
+            )

@@ -1,0 +1,268 @@
+"""Read an exchange as the OpenAI dialect: JSON answers, chat chunks, deltas, tool calls, usage.
+
+Lenient on purpose: a reader takes what can be taken and leaves the judging to checks. It raises
+``Untestable`` only when there is nothing to read (no response, another status, no JSON, no stream);
+that failure itself is reported by the checks of answering and framing. Numbers that are not
+integers are read as ``Decimal`` from the JSON text, because money is among them.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from gateproof.check import Place, Untestable
+from gateproof.transcript import Exchange
+from gateproof.wire import Response
+
+__all__ = [
+    "DONE",
+    "Choice",
+    "Chunk",
+    "Stream",
+    "ToolCall",
+    "answer",
+    "assemble",
+    "choices",
+    "completion",
+    "error_of",
+    "is_int",
+    "is_number",
+    "json_value",
+    "loads",
+    "message",
+    "objects",
+    "response",
+    "stream",
+    "usage",
+]
+
+DONE = "[DONE]"
+
+
+def loads(text: str | bytes) -> Any:
+    """Parse JSON with exact decimals; raises ``ValueError`` on anything else, NaN included."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+def is_int(value: object) -> bool:
+    """Tell whether a JSON value is an integer, which a boolean is not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a JSON value is a finite number."""
+    return is_int(value) or (isinstance(value, Decimal) and value.is_finite())
+
+
+def response(exchange: Exchange) -> Response:
+    """Return the response; ``Untestable`` when none came."""
+    if exchange.response is None:
+        raise Untestable(f"no response came ({exchange.ended}: {exchange.error or 'no reason'})")
+    return exchange.response
+
+
+def json_value(exchange: Exchange) -> Any:
+    """Return the body's JSON value, whatever the status; ``Untestable`` when it is not JSON."""
+    body = response(exchange).body
+    try:
+        return loads(body)
+    except (ValueError, RecursionError):
+        raise Untestable(f"the body is not JSON: {body[:120]!r}") from None
+
+
+def answer(exchange: Exchange) -> dict[str, Any]:
+    """Return the JSON object of a 200; ``Untestable`` otherwise."""
+    got = response(exchange)
+    if got.status != 200:
+        raise Untestable(f"the request was answered with status {got.status}")
+    value = json_value(exchange)
+    if not isinstance(value, dict):
+        raise Untestable(f"the answer is not a JSON object: {str(value)[:120]}")
+    return value
+
+
+def error_of(exchange: Exchange) -> Any:
+    """Return what stands under ``error``; ``Untestable`` when the body has no such member."""
+    value = json_value(exchange)
+    if not isinstance(value, dict) or "error" not in value:
+        raise Untestable("the body has no member named error")
+    return value["error"]
+
+
+def objects(value: object) -> Iterator[Mapping[str, Any]]:
+    """Iterate over those items of a JSON array that are objects; nothing when it is no array."""
+    if isinstance(value, list):
+        yield from (item for item in value if isinstance(item, dict))
+
+
+def choices(value: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return the choices of an answer or a chunk."""
+    return tuple(objects(value.get("choices")))
+
+
+def completion(exchange: Exchange) -> dict[str, Any]:
+    """Return a chat completion that has at least one choice; ``Untestable`` otherwise."""
+    value = answer(exchange)
+    if not choices(value):
+        raise Untestable("the answer has no choices")
+    return value
+
+
+def message(exchange: Exchange) -> Mapping[str, Any]:
+    """Return the first choice's message."""
+    first = choices(completion(exchange))[0].get("message")
+    if not isinstance(first, dict):
+        raise Untestable("the first choice has no message")
+    return first
+
+
+def usage(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the usage object of an answer or a chunk; ``Untestable`` when there is none."""
+    found = value.get("usage")
+    if not isinstance(found, dict):
+        raise Untestable("there is no usage object")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A data event that is a JSON object: the object, its time, and the place of its frame."""
+
+    value: Mapping[str, Any]
+    at_ns: int
+    frame: int
+    start: int
+
+    @property
+    def place(self) -> Place:
+        """Return where it stands in the transcript's first exchange."""
+        return Place(frame=self.frame, offset=self.start)
+
+    @property
+    def choices(self) -> tuple[Mapping[str, Any], ...]:
+        """Return its choices."""
+        return choices(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An event stream as the dialect reads it.
+
+    ``done`` are the frames whose data is exactly ``[DONE]``; ``unreadable`` are frames whose data
+    is neither that nor a JSON object; ``errors`` are chunks with an ``error`` member, which are not
+    among ``chunks``.
+    """
+
+    chunks: tuple[Chunk, ...]
+    done: tuple[int, ...]
+    unreadable: tuple[tuple[int, str], ...]
+    errors: tuple[Chunk, ...]
+
+
+def stream(exchange: Exchange) -> Stream:
+    """Read a 200 as a chat stream; ``Untestable`` when not one event of it can be read."""
+    got = response(exchange)
+    if got.status != 200:
+        raise Untestable(f"the request was answered with status {got.status}")
+    chunks: list[Chunk] = []
+    done: list[int] = []
+    unreadable: list[tuple[int, str]] = []
+    errors: list[Chunk] = []
+    for index, frame in enumerate(exchange.frames):
+        if frame.event is None:
+            continue
+        data = frame.event.data
+        if data == DONE:
+            done.append(index)
+            continue
+        try:
+            value = loads(data)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            unreadable.append((index, data))
+            continue
+        chunk = Chunk(value, frame.event.at_ns, index, frame.start)
+        (errors if value.get("error") else chunks).append(chunk)
+    if not chunks and not errors and not done:
+        kind = got.media_type or "no content type"
+        raise Untestable(f"the answer ({kind}) holds no event that can be read")
+    return Stream(tuple(chunks), tuple(done), tuple(unreadable), tuple(errors))
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """A tool call put together from its deltas: every id, name and type that was sent for it."""
+
+    index: Any
+    ids: list[Any] = field(default_factory=list)
+    names: list[Any] = field(default_factory=list)
+    types: list[Any] = field(default_factory=list)
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class Choice:
+    """A choice put together from its deltas."""
+
+    index: Any
+    roles: list[Any] = field(default_factory=list)
+    content: str = ""
+    reasoning: str = ""
+    finishes: list[Any] = field(default_factory=list)
+    calls: dict[Any, ToolCall] = field(default_factory=dict)
+
+    @property
+    def finish(self) -> Any:
+        """Return the last finish reason that was sent."""
+        return self.finishes[-1] if self.finishes else None
+
+
+def assemble(read: Stream) -> dict[Any, Choice]:
+    """Put the deltas of a stream together, by the choice index that each carries."""
+    found: dict[Any, Choice] = {}
+    for chunk in read.chunks:
+        for part in chunk.choices:
+            index = _key(part.get("index"))
+            choice = found.setdefault(index, Choice(index))
+            if part.get("finish_reason") is not None:
+                choice.finishes.append(part["finish_reason"])
+            delta = part.get("delta")
+            if isinstance(delta, dict):
+                _add_delta(choice, delta)
+    return found
+
+
+def _add_delta(choice: Choice, delta: Mapping[str, Any]) -> None:
+    if "role" in delta:
+        choice.roles.append(delta["role"])
+    if isinstance(delta.get("content"), str):
+        choice.content += delta["content"]
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(delta.get(name), str):
+            choice.reasoning += delta[name]
+    for call in objects(delta.get("tool_calls")):
+        index = _key(call.get("index"))
+        made = choice.calls.setdefault(index, ToolCall(index))
+        if "id" in call:
+            made.ids.append(call["id"])
+        if "type" in call:
+            made.types.append(call["type"])
+        function = call.get("function")
+        if isinstance(function, dict):
+            if "name" in function:
+                made.names.append(function["name"])
+            if isinstance(function.get("arguments"), str):
+                made.arguments += function["arguments"]
+
+
+def _key(index: object) -> Any:
+    return index if isinstance(index, int | str) or index is None else str(index)

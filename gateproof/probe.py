@@ -1,0 +1,81 @@
+"""Before a run, ask whether there is an API at the target, and whether it takes the key.
+
+Two requests that cost nothing: the list of models, and an empty chat request. They decide between
+a target that can be judged, however broken, and one that was never reached.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+
+from gateproof.client import Client
+from gateproof.errors import TargetError
+from gateproof.target import Target
+from gateproof.transcript import Ask, Exchange
+
+__all__ = ["probe"]
+
+PROBE_TIMEOUT_S = 15.0
+
+
+def probe(target: Target, secrets: Mapping[str, str]) -> None:
+    """Raise ``TargetError`` when the target cannot be judged at all."""
+    quick = dataclasses.replace(
+        target,
+        idle_timeout_s=min(target.idle_timeout_s, PROBE_TIMEOUT_S),
+        total_timeout_s=min(target.total_timeout_s, PROBE_TIMEOUT_S),
+    )
+    models, chat = asyncio.run(_ask(quick, secrets))
+    for exchange in (models, chat):
+        if exchange.ended == "refused":
+            raise TargetError(
+                f"Target {target.name!r} cannot be reached at {target.url}: {exchange.error}.",
+                _refusal_hint(target, exchange.error),
+            )
+    if models.response is None and chat.response is None:
+        raise TargetError(
+            f"What listens at {target.url} does not answer in HTTP/1.1 "
+            f"({chat.ended}{': ' + chat.error if chat.error else ''}).",
+            "Look at host, port and scheme of the base URL.",
+        )
+    answers = [e.response for e in (models, chat) if e.response is not None]
+    if all(a.media_type == "text/html" for a in answers):
+        raise TargetError(
+            f"{target.url} answers with web pages (status {answers[-1].status}, text/html), "
+            "not with an API.",
+            "Give the base URL of the API; for most gateways it ends in /v1.",
+        )
+    if len(answers) == 2 and all(a.status in (401, 403) for a in answers):
+        named = f"the key in ${target.key_env}" if target.key_env else "requests without a key"
+        raise TargetError(
+            f"{target.url} refuses {named} (status {answers[-1].status}).",
+            "Set the variable to a key of this gateway."
+            if target.key_env
+            else "Name the variable that holds the key: --key-env NAME.",
+        )
+    if all(a.status in (404, 405) for a in answers):
+        raise TargetError(
+            f"{target.url} knows neither /models nor /chat/completions "
+            f"(status {answers[0].status} and {answers[-1].status}).",
+            "Give the base URL of the API; for most gateways it ends in /v1.",
+        )
+
+
+async def _ask(target: Target, secrets: Mapping[str, str]) -> tuple[Exchange, Exchange]:
+    async with Client(target, secrets, patience=0) as client:
+        models, chat = await asyncio.gather(
+            client.exchange(Ask(method="GET", path="/models")),
+            client.exchange(Ask.json("/chat/completions", {})),
+        )
+    return models, chat
+
+
+def _refusal_hint(target: Target, error: str) -> str:
+    text = error.lower()
+    if "certificate" in text:
+        return "Its TLS certificate is not trusted; point SSL_CERT_FILE at the issuer's."
+    if "ssl" in text or "tls" in text:
+        return "TLS fails: is it http instead of https?"
+    if "name" in text or "address" in text:
+        return "Its host name is not known here."
+    return f"Is the gateway running and listening there ({target.origin})?"

@@ -1,0 +1,122 @@
+"""Run scenarios against a target, concurrently, and collect their transcripts.
+
+Each scenario owns its connections and its canary; nothing is shared between them. What was
+recorded is handed over as soon as it is whole, so that a run that dies keeps it.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gateproof.client import Client
+from gateproof.profile import Profile
+from gateproof.redact import cover_text
+from gateproof.scenario import Scenario, Unanswered, Use, canary_of
+from gateproof.target import Target
+from gateproof.transcript import Exchange, Transcript
+
+__all__ = ["record", "unclaimed"]
+
+JOURNAL_PATIENCE_S = 3.0  # how long an upstream may take to notice that its client has gone
+
+
+def unclaimed(profile: Profile, target: Target, needs: Sequence[frozenset[str]]) -> dict[str, str]:
+    """Return each needed capability that is not claimed, with the reason."""
+    reasons = {}
+    for need in sorted(frozenset().union(*needs)):
+        if need == "upstream":
+            if target.upstream is None:
+                reasons[need] = "no controlled upstream"
+        elif need in target.disclaims:
+            reasons[need] = f"{need} taken out of the profile: {target.disclaims[need]}"
+        elif need not in profile.claims:
+            reasons[need] = f"profile {profile.name} does not claim {need}"
+    return reasons
+
+
+async def record(
+    scenarios: Sequence[Scenario],
+    client: Client,
+    profile: Profile,
+    run: str,
+    on_done: Callable[[Transcript], None],
+    *,
+    secrets: Mapping[str, str],
+    seed: int = 0,
+    cases: int = 0,
+) -> None:
+    """Record every scenario; ``on_done`` receives each transcript when it is whole.
+
+    ``cases`` is how many requests a generative scenario may make.
+    """
+
+    async def run_one(item: Scenario) -> None:
+        use = Use(client.target, profile, canary_of(run, item.name), seed, cases)
+        on_done(await _record_one(item, use, client, secrets))
+
+    async with asyncio.TaskGroup() as group:
+        for item in scenarios:
+            group.create_task(run_one(item))
+
+
+async def _record_one(
+    item: Scenario, use: Use, client: Client, secrets: Mapping[str, str]
+) -> Transcript:
+    exchanges: list[Exchange] = []
+    problem = ""
+    steps = item(use)
+    answer: Any = None
+    while True:
+        try:
+            asked = steps.send(answer)
+        except StopIteration:
+            break
+        except Unanswered as reason:
+            problem = str(reason)
+            break
+        asks = [asked] if not isinstance(asked, Sequence) else list(asked)
+        made = await asyncio.gather(
+            *(client.exchange(ask, retry_429=item.retry_429) for ask in asks)
+        )
+        exchanges += made
+        answer = made if isinstance(asked, Sequence) else made[0]
+    steps.close()
+    journal = None
+    if item.journal and client.target.upstream is not None:
+        journal = await _journal(client, use.canary, secrets)
+    return Transcript(
+        scenario=item.name,
+        exchanges=tuple(exchanges),
+        canary=use.canary,
+        upstream=journal,
+        problem=problem,
+        use={
+            "model": use.model(),
+            "models": dict(client.target.models),
+            "profile": use.profile.name,
+            "options": dict(use.profile.options),
+        },
+    )
+
+
+async def _journal(
+    client: Client, canary: str, secrets: Mapping[str, str]
+) -> tuple[Mapping[str, Any], ...]:
+    """Return the upstream's entries for a canary, once none of them is open any more."""
+    upstream = client.target.upstream
+    assert upstream is not None
+    deadline = time.monotonic() + JOURNAL_PATIENCE_S
+    entries: list[dict[str, Any]] = []
+    while True:
+        with contextlib.suppress(Exception):  # an upstream that is gone has seen nothing
+            entries = (await client.fetch_json(f"{upstream.url}/_journal?canary={canary}"))[
+                "entries"
+            ]
+        settled = entries and all(entry.get("outcome") != "open" for entry in entries)
+        if settled or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(0.05)
+    return tuple(json.loads(cover_text(json.dumps(entries, ensure_ascii=False), secrets)))
