@@ -1,0 +1,150 @@
+"""The command line: ``python -m gateproof.reference_server --port 0``.
+
+Prints one JSON line when it listens, then serves until it is told to stop (SIGTERM, SIGINT, or the
+end of its standard input with ``--exit-with-stdin``). Wrong options end it with status 2.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import uvloop
+
+from .app import listing
+from .connection import Settings
+from .errors import OptionError
+from .faults import TABLE, parse
+from .profiles import PROFILES
+from .server import Options, calm_collector, listen
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m gateproof.reference_server",
+        description="A gateway that keeps its promises, and breaks them one at a time on request.",
+        epilog="example: python -m gateproof.reference_server --port 8080 --ttft-ms 200 --itl-ms 20",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one (default)")
+    parser.add_argument(
+        "--profile", default="openai", help=f"profile at /v1: {', '.join(PROFILES)} (%(default)s)"
+    )
+    parser.add_argument("--ttft-ms", type=float, default=0, help="time to the first token")
+    parser.add_argument("--itl-ms", type=float, default=0, help="time between tokens")
+    parser.add_argument("--jitter-ms", type=float, default=0, help="seeded delay added to tokens")
+    parser.add_argument(
+        "--with", dest="behaviours", action="append", default=[], metavar="NAME[+NAME...]",
+        help="faults, oddities or behaviours of every answer",
+    )  # fmt: skip
+    parser.add_argument("--limit-rpm", type=int, default=0, help="requests a minute for each key")
+    parser.add_argument(
+        "--max-body-bytes", type=int, default=8 * 1024 * 1024, help="larger bodies get a 413"
+    )
+    parser.add_argument(
+        "--journal-bytes", type=int, default=32 * 1024 * 1024,
+        help="memory for the journal; 0 keeps none (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--exit-with-stdin", action="store_true", help="stop when standard input ends"
+    )
+    parser.add_argument(
+        "--list-faults", action="store_true", help="print the faults, oddities and behaviours"
+    )
+    parser.add_argument("--json", action="store_true", help="with --list-faults: as JSON")
+    return parser
+
+
+def _print_listing(*, as_json: bool) -> None:
+    rows = listing()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    for kind in ("fault", "oddity", "behaviour"):
+        chosen = [row for row in rows if row["kind"] == kind]
+        print(f"{kind} ({len(chosen)})")
+        for row in chosen:
+            parameter = f" [{row['parameter']}]" if row["parameter"] else ""
+            print(f"  {row['name']:<32} {row['says']}{parameter}")
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    if arguments.profile not in PROFILES:
+        raise OptionError(f"Unknown profile {arguments.profile!r}. Known: {', '.join(PROFILES)}.")
+    for name in ("ttft_ms", "itl_ms", "jitter_ms", "limit_rpm", "max_body_bytes", "journal_bytes"):
+        value = getattr(arguments, name)
+        if not 0 <= value < 1e12:
+            raise OptionError(f"--{name.replace('_', '-')} is 0 or more, not {value}.")
+    if not 0 <= arguments.port <= 65_535:
+        raise OptionError(f"--port is 0 to 65535, not {arguments.port}.")
+    texts = tuple(text for group in arguments.behaviours for text in group.split("+"))
+    for text in texts:
+        parse(text)
+    return Options(
+        profile=arguments.profile,
+        behaviours=texts,
+        ttft_ms=arguments.ttft_ms,
+        itl_ms=arguments.itl_ms,
+        jitter_ms=arguments.jitter_ms,
+        limit_rpm=arguments.limit_rpm,
+        journal_bytes=arguments.journal_bytes,
+        settings=Settings(body_bytes=arguments.max_body_bytes),
+    )
+
+
+async def _serve(options: Options, host: str, port: int, *, with_stdin: bool) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    server = await listen(options, host, port)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if with_stdin:
+
+        def heard() -> None:
+            try:
+                over = not os.read(sys.stdin.fileno(), 65_536)
+            except OSError:
+                over = True
+            if over:
+                loop.remove_reader(sys.stdin.fileno())
+                stop.set()
+
+        loop.add_reader(sys.stdin.fileno(), heard)
+    calm_collector()
+    ready = {"ready": True, "url": server.url, "pid": os.getpid(), "profiles": list(PROFILES)}
+    print(json.dumps(ready), flush=True)
+    await stop.wait()
+    await server.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the server; return the exit status: 0 when told to stop, 2 for wrong options."""
+    arguments = _parser().parse_args(argv)
+    if arguments.list_faults:
+        _print_listing(as_json=arguments.json)
+        return 0
+    try:
+        options = _options(arguments)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(
+                _serve(
+                    options, arguments.host, arguments.port, with_stdin=arguments.exit_with_stdin
+                )
+            )
+    except OptionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f"{arguments.host}:{arguments.port}"
+        print(f"error: Cannot listen on {where}: {error.strerror or error}.", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,392 @@
+"""The gateway above HTTP: which call is it, may it be made, and what is its answer's script.
+
+The order of doors: a path that names a profile and behaviours, a route and its method, a key, a
+rate limit, then the body. Errors have the shape of the profile and come before any 200, streamed
+or not. Behaviours named by the model's suffix count as the upstream's and are applied first, then
+those of the URL, then those of the whole server.
+"""
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from .call import Call, json_of
+from .chat import Timing, body_of, chunks_of, complete, fresh, length_of
+from .errors import ApiError, OptionError
+from .faults import TABLE, Deed, apply, parse
+from .journal import Entry, Journal, mark
+from .jsontext import dumps, loads
+from .limits import Limiter, headers as limit_headers
+from .model import prompt_tokens
+from .profiles import DEMO_KEY, PROFILES, Model, Profile
+from .script import Reply, Step, common_headers, frame_body, frame_stream, sse
+from .tokens import LONGEST
+from .validate import check_chat
+
+__all__ = ["App", "Answer", "Request"]
+
+_JSON = ("Content-Type", "application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as HTTP gave it."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    """Names in lower case."""
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the connection has to do: a script, and where to note that it was done."""
+
+    reply: Reply
+    steps: Iterator[Step]
+    entry: Entry | None
+
+
+@dataclass(slots=True)
+class App:
+    """The server's settings and its state."""
+
+    journal: Journal
+    default: Profile = field(default_factory=lambda: PROFILES["openai"])
+    deeds: tuple[Deed, ...] = ()
+    timing: Timing = field(default_factory=Timing)
+    limiter: Limiter | None = None
+
+    def answer(self, request: Request, *, read_at_ns: int, connection: int, close: bool,
+               http10: bool = False) -> Answer:  # fmt: skip
+        """Answer a request: make its script, and enter it in the journal."""
+        path, _, query = request.target.partition("?")
+        if path.startswith("/_"):
+            reply = self._own(request.method, path, query)
+            return Answer(reply, frame_body(reply, reply.text or b"", close=close), None)
+        entry = Entry(fresh("req_"), read_at_ns, connection, request.method, request.target)
+        entry.headers = [(name, mark(name, value, DEMO_KEY)) for name, value in request.headers]
+        entry.body = request.body
+        try:
+            reply, steps = self._serve(request, path, entry, close=close, http10=http10)
+        except Exception:  # noqa: BLE001  # our own error must not end the server
+            traceback.print_exc(file=sys.stderr)
+            error = ApiError(500, "The server failed; this is its own bug.", type_="server_error")
+            reply = replace(_refusal(error), headers=(_JSON, ("x-request-id", entry.id)))
+            steps = frame_body(reply, dumps(reply.body), close=close)
+        entry.status = reply.status
+        self.journal.add(entry)
+        return Answer(reply, steps, entry)
+
+    def _serve(
+        self, request: Request, path: str, entry: Entry, *, close: bool, http10: bool
+    ) -> tuple[Reply, Iterator[Step]]:
+        deeds: tuple[Deed, ...] = ()
+        call: Call | None = None
+        try:
+            call = self._call(request, path, entry)
+            entry.profile = call.profile.name
+            deeds = call.deeds
+            entry.behaviours = tuple(deed.text for deed in deeds)
+            call = apply("request", deeds, call, None)
+            if call.changed and call.payload is not None:
+                entry.body = dumps(
+                    {**call.payload, "model": call.model or call.payload.get("model")}
+                )
+            reply = self._reply(call)
+        except ApiError as error:
+            reply = _refusal(error)
+        reply = replace(
+            reply, headers=(*reply.headers, ("x-request-id", entry.id), *common_headers())
+        )
+        if request.method == "HEAD":
+            reply = replace(reply, head_only=True)
+        reply = apply("reply", deeds, reply, call)
+        chunks = reply.framing == "chunked" or (reply.events is not None and not reply.framing)
+        if http10 and chunks:
+            reply = replace(reply, framing="close")
+        return reply, _steps(reply, deeds, call, close=close)
+
+    def _call(self, request: Request, path: str, entry: Entry) -> Call:
+        segments = path.split("/")[1:]
+        deeds: tuple[Deed, ...] = ()
+        try:
+            if segments and segments[0] == "with":
+                if len(segments) < 2 or not segments[1]:
+                    raise OptionError(
+                        "After /with/ the URL names a fault, an oddity or a behaviour."
+                    )
+                deeds = tuple(parse(text) for text in segments[1].split("+"))
+                segments = segments[2:]
+        except OptionError as error:
+            raise ApiError(400, str(error), code="unknown_behaviour") from None
+        profile = self.default
+        if segments and segments[0] in PROFILES:
+            profile = PROFILES[segments[0]]
+            segments = segments[1:]
+        if not segments or segments[0] != "v1":
+            raise _no_route(request.method, path)
+        route = tuple(unquote(segment) for segment in segments[1:])
+        if route and not route[-1]:
+            route = route[:-1]
+        call = Call(
+            id=entry.id,
+            method=request.method,
+            route=route,
+            profile=profile,
+            headers=request.headers,
+            body=request.body,
+            key=_bearer(request.headers),
+            timing=self.timing,
+        )
+        suffixed: tuple[Deed, ...] = ()
+        if request.body or request.method == "POST":
+            try:
+                payload = json_of(dict(request.headers), request.body)
+                name, suffixed = _suffix(payload.get("model"))
+                model = payload.get("model") if isinstance(payload.get("model"), str) else ""
+                payload = payload if not suffixed else {**payload, "model": name}
+                call = replace(call, payload=payload, model=model)
+            except ApiError as problem:
+                call = replace(call, problem=problem)
+        elif len(route) > 1 and route[0] == "models":
+            name, suffixed = _suffix("/".join(route[1:]))
+            call = replace(call, route=("models", name))
+        return replace(call, deeds=(*suffixed, *deeds, *self.deeds))
+
+    def _reply(self, call: Call) -> Reply:
+        handlers = _ROUTES.get(call.route[:1] if call.route[:1] == ("models",) else call.route)
+        if call.route[:1] == ("models",) and len(call.route) > 1:
+            handlers = {"GET": _retrieve_model}
+        if handlers is None:
+            raise _no_route(call.method, "/v1/" + "/".join(call.route))
+        allowed = ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else []), "OPTIONS"])
+        if call.method == "OPTIONS":
+            return Reply(204, (("Allow", allowed),), text=b"", framing="none")
+        handler = handlers.get("GET" if call.method == "HEAD" else call.method)
+        if handler is None:
+            raise ApiError(
+                405,
+                f"The method {call.method[:20]} is not allowed here. Allowed: {allowed}.",
+                code="method_not_allowed",
+                headers=(("Allow", allowed),),
+            )
+        _check_key(call)
+        extra: tuple[tuple[str, str], ...] = ()
+        if self.limiter is not None and call.key is not None:
+            grant = self.limiter.take(call.key, time.monotonic_ns())
+            if grant is not None:
+                extra = limit_headers(call.profile.limit_headers, grant, int(time.time()))
+                if not grant.allowed:
+                    raise ApiError(
+                        429,
+                        f"Rate limit reached: {grant.limit} requests a minute. "
+                        f"Try again in {grant.reset_s} s.",
+                        type_="requests",
+                        code="rate_limit_exceeded",
+                        headers=(("Retry-After", str(grant.reset_s)), *extra),
+                    )
+        try:
+            reply = handler(call)
+        except ApiError as error:
+            error.headers = (*error.headers, *extra)
+            raise
+        return replace(reply, headers=(*reply.headers, *extra))
+
+    def _own(self, method: str, path: str, query: str) -> Reply:
+        """Answer a path of the server's own: its journal, its table, whether it lives."""
+        if path == "/_journal":
+            if method == "DELETE":
+                self.journal.clear()
+                return Reply(204, text=b"", framing="none")
+            canary = parse_qs(query).get("canary", [""])[0]
+            body: object = self.journal.report(canary)
+        elif path == "/_faults":
+            body = listing()
+        elif path == "/_health":
+            body = {"ok": True, "profiles": list(PROFILES)}
+        else:
+            body = {"error": {"message": "Known: /_journal, /_faults, /_health."}}
+            return Reply(404, (_JSON,), text=dumps(body))
+        return Reply(200, (_JSON,), text=dumps(body))
+
+
+def listing() -> list[dict[str, str]]:
+    """Return the table of behaviours as it is shown to others."""
+    return [
+        {"name": row.name, "kind": row.kind, "says": row.says, "parameter": row.parameter}
+        for row in TABLE.values()
+    ]
+
+
+def _steps(
+    reply: Reply, deeds: tuple[Deed, ...], call: Call | None, *, close: bool
+) -> Iterator[Step]:
+    if reply.events is not None:
+        events = reply.events
+        if deeds:
+            events = _each(events, lambda text: _edited(text, deeds, call))
+            events = apply("chunks", deeds, events, call)
+            events = _each(events, lambda text: apply("text", deeds, text, call))
+        events = sse(events)
+        if deeds:
+            events = apply("events", deeds, events, call)
+        steps = frame_stream(reply, events, close=close)
+    else:
+        text = reply.text
+        if text is None:
+            text = dumps(apply("json", deeds, reply.body, call))
+            text = apply("text", deeds, text, call)
+        steps = frame_body(reply, text, close=close)
+    if deeds:
+        steps = apply("wire", deeds, steps, call)
+    return steps
+
+
+def _each(events: Iterator[Step], edit: Callable[[bytes], bytes]) -> Iterator[Step]:
+    for step in events:
+        yield step if step.data == b"[DONE]" else step._replace(data=edit(step.data))
+
+
+def _edited(text: bytes, deeds: tuple[Deed, ...], call: Call | None) -> bytes:
+    if not any(deed.behaviour.level == "json" for deed in deeds):
+        return text
+    return dumps(apply("json", deeds, loads(text), call))
+
+
+def _refusal(error: ApiError) -> Reply:
+    body = {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+    return Reply(error.status, (_JSON, *error.headers), body=body, error=True)
+
+
+def _no_route(method: str, path: str) -> ApiError:
+    return ApiError(404, f"Unknown request URL: {method[:20]} {path[:200]}.", code="unknown_url")
+
+
+def _bearer(headers: tuple[tuple[str, str], ...]) -> str | None:
+    for name, value in headers:
+        if name == "authorization":
+            scheme, _, key = value.partition(" ")
+            if scheme.lower() == "bearer" and key.strip():
+                return key.strip()
+    return None
+
+
+def _check_key(call: Call) -> None:
+    if call.key == call.profile.key:
+        return
+    message = (
+        "Incorrect API key provided."
+        if call.key
+        else "No API key provided: send it as 'Authorization: Bearer KEY'."
+    )
+    raise ApiError(401, message, code="invalid_api_key", headers=(("WWW-Authenticate", "Bearer"),))
+
+
+def _suffix(model: object) -> tuple[str, tuple[Deed, ...]]:
+    """Split a model's name from the behaviours after it."""
+    if not isinstance(model, str) or "+" not in model:
+        return str(model), ()
+    name, *texts = model.split("+")
+    try:
+        return name, tuple(parse(text) for text in texts)
+    except OptionError as error:
+        raise ApiError(
+            404,
+            f"The model {model[:100]!r} does not exist. {error}",
+            param="model",
+            code="model_not_found",
+        ) from None
+
+
+def _model(call: Call, name: str) -> Model:
+    model = call.profile.models.get(name)
+    if model is None:
+        raise ApiError(
+            404,
+            f"The model {name[:100]!r} does not exist or you do not have access to it.",
+            param="model",
+            code="model_not_found",
+        )
+    return model
+
+
+def _check_context(payload: Mapping[str, Any], size: int, model: Model) -> None:
+    if size < model.context:
+        return
+    # No token is longer than this, so a long body is refused without being counted.
+    used = size // LONGEST if size // LONGEST > model.context else prompt_tokens(payload)
+    if used > model.context:
+        raise ApiError(
+            400,
+            f"This model's context is {model.context} tokens, but the messages have at least "
+            f"{used}.",
+            param="messages",
+            code="context_length_exceeded",
+        )
+
+
+def _chat(call: Call) -> Reply:
+    if call.problem is not None:
+        raise call.problem
+    payload = call.payload
+    check_chat(payload, call.profile.fields)
+    model = _model(call, payload["model"])
+    _check_context(payload, len(call.body), model)
+    completion = complete(
+        payload, model=payload["model"], length=call.length, reasons=model.reasons
+    )
+    completion = call.profile.add(completion, model, payload)
+    completion = apply("completion", call.deeds, completion, call)
+    schedule = call.timing.schedule(completion.seed)
+    reasoning = call.profile.show_reasoning
+    if call.streams:
+        asked = call.asks_for("include_usage")
+        events = chunks_of(
+            completion,
+            schedule,
+            usage_asked=asked,
+            usage_sent=asked or call.profile.usage_always,
+            show_reasoning=reasoning,
+        )
+        headers = (
+            ("Content-Type", "text/event-stream; charset=utf-8"),
+            ("Cache-Control", "no-cache"),
+            ("X-Accel-Buffering", "no"),
+        )
+        return Reply(200, headers, events=events, at_ns=call.timing.ttft_ns)
+    at_ns = (
+        schedule.at(max(0, length_of(completion) - 1))
+        if call.timing.ttft_ns or call.timing.itl_ns
+        else 0
+    )
+    return Reply(200, (_JSON,), body=body_of(completion, show_reasoning=reasoning), at_ns=at_ns)
+
+
+def _list_models(call: Call) -> Reply:
+    profile = call.profile
+    cards = [profile.card(profile.models[name], name) for name in profile.listed]
+    return Reply(200, (_JSON,), body={"object": "list", "data": cards})
+
+
+def _retrieve_model(call: Call) -> Reply:
+    name = "/".join(call.route[1:])
+    return Reply(200, (_JSON,), body=call.profile.card(_model(call, name), name))
+
+
+_ROUTES: dict[tuple[str, ...], dict[str, Callable[[Call], Reply]]] = {
+    ("chat", "completions"): {"POST": _chat},
+    ("models",): {"GET": _list_models},
+}

@@ -1,0 +1,407 @@
+"""Chat completions: from a validated request to a completion, and from that to JSON or a stream.
+
+A completion is made whole before it is written, streamed or not, so that both modes say the same.
+The stream is written from templates: a chunk is its choice's beginning, the token and its end as
+bytes, since a load run is mostly this.
+"""
+
+import itertools
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import orjson
+
+from .jsontext import dumps
+from .model import Spoken, ToolUse, prompt_tokens, seed_of, speak
+from .script import Step
+from .tokens import tokenize
+
+__all__ = ["Choice", "Completion", "Timing", "ToolCall", "body_of", "chunks_of", "complete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When an answer's tokens are due, in nanoseconds after the request was read."""
+
+    ttft_ns: int = 0
+    itl_ns: int = 0
+    jitter_ns: int = 0
+
+    def schedule(self, seed: int) -> "Schedule":
+        """Return the times of one answer's tokens."""
+        return Schedule(self, seed)
+
+
+class Schedule:
+    """The absolute times of an answer's tokens; jitter comes from a seed, and never adds up."""
+
+    def __init__(self, timing: Timing, seed: int) -> None:
+        self._timing = timing
+        self._random = Random(seed) if timing.jitter_ns else None  # noqa: S311  # not for secrets
+
+    def at(self, place: int) -> int:
+        """Return when the token at this place is due."""
+        timing = self._timing
+        at_ns = timing.ttft_ns + place * timing.itl_ns
+        if self._random is not None:
+            at_ns += int(self._random.uniform(0, timing.jitter_ns))
+        return at_ns
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call as the client gets it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the answers of a completion, cut to its limits."""
+
+    index: int
+    tokens: Sequence[str]
+    finish: str
+    calls: tuple[ToolCall, ...] = ()
+    reasoning: Sequence[str] = ()
+    stopped_by: str = ""
+
+    @property
+    def text(self) -> str:
+        """The answer's whole text."""
+        return "".join(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An answer to a chat request, before it is written in either mode."""
+
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+    choices: tuple[Choice, ...]
+    usage: dict[str, Any] | None
+    seed: int
+    logprobs: int | None = None
+    """How many alternatives each token is given with; None gives no logprobs."""
+    extra: Mapping[str, Any] | None = None
+    """Members of the profile's own, at the top of the body."""
+    message_extra: Mapping[str, Any] | None = None
+    """Members of the profile's own in each message, and in a stream's first delta."""
+
+
+_serial = itertools.count(int.from_bytes(os.urandom(4), "big"))
+
+
+def fresh(prefix: str) -> str:
+    """Return an identifier that this process gives once."""
+    return f"{prefix}{next(_serial):012x}{os.urandom(6).hex()}"
+
+
+def _limits(payload: Mapping[str, Any]) -> int | None:
+    given = [payload.get(name) for name in ("max_tokens", "max_completion_tokens")]
+    limits = [int(value) for value in given if value is not None]
+    return min(limits) if limits else None
+
+
+def _stops(payload: Mapping[str, Any]) -> list[str]:
+    stop = payload.get("stop")
+    return [one for one in ([stop] if isinstance(stop, str) else stop or ()) if one]
+
+
+def _cut_text(
+    tokens: Sequence[str], limit: int | None, stops: Sequence[str]
+) -> tuple[Sequence[str], str, str]:
+    """Cut tokens at the limit and before the first stop string; return the finish and the stop."""
+    within = tokens if limit is None else tokens[:limit]
+    if stops:
+        text = "".join(within)
+        found = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]
+        if found:
+            place, stop = min(found, key=lambda pair: pair[0])
+            return tokenize(text[:place]), "stop", stop
+    return within, "stop" if len(within) == len(tokens) else "length", ""
+
+
+def _cut_uses(uses: Sequence[ToolUse], limit: int | None) -> tuple[list[ToolUse], int, str]:
+    """Cut calls at the limit, in the midst of their arguments if need be; count their tokens."""
+    kept: list[ToolUse] = []
+    used = 0
+    for use in uses:
+        tokens = tokenize(use.arguments)
+        used += len(tokenize(use.name))
+        if limit is not None and used + len(tokens) > limit:
+            # The name is never cut, so a limit below it still shows which call was meant.
+            room = max(0, limit - used)
+            kept.append(ToolUse(use.name, "".join(tokens[:room])))
+            return kept, min(limit, used + room), "length"
+        kept.append(use)
+        used += len(tokens)
+    return kept, used, "tool_calls"
+
+
+def _choice(index: int, spoken: Spoken, payload: Mapping[str, Any]) -> tuple[Choice, int]:
+    """Cut what was said to the request's limits; return it with the tokens that it took."""
+    limit = _limits(payload)
+    reasoning = spoken.reasoning if limit is None else spoken.reasoning[:limit]
+    rest = None if limit is None else limit - len(reasoning)
+    if spoken.uses and rest != 0:
+        uses, used, finish = _cut_uses(spoken.uses, rest)
+        calls = tuple(ToolCall(fresh("call_"), use.name, use.arguments) for use in uses)
+        return Choice(index, (), finish, calls, reasoning), len(reasoning) + used
+    if spoken.uses:
+        return Choice(index, (), "length", (), reasoning), len(reasoning)
+    tokens, finish, stop = _cut_text(spoken.tokens, rest, _stops(payload))
+    choice = Choice(index, tokens, finish, (), reasoning, stop)
+    return choice, len(reasoning) + len(tokens)
+
+
+def complete(
+    payload: Mapping[str, Any], *, model: str, length: int | None = None, reasons: bool = False
+) -> Completion:
+    """Answer a validated request."""
+    choices: list[Choice] = []
+    completion_tokens = 0
+    for index in range(int(payload.get("n") or 1)):
+        spoken = speak(payload, choice=index, length=length, reasons=reasons)
+        choice, used = _choice(index, spoken, payload)
+        choices.append(choice)
+        completion_tokens += used
+    prompt = prompt_tokens(payload)
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": sum(len(choice.reasoning) for choice in choices),
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+    seed = seed_of(payload)
+    logprobs = int(payload.get("top_logprobs") or 0) if payload.get("logprobs") else None
+    return Completion(
+        id=fresh("chatcmpl-"),
+        created=int(time.time()),
+        model=model,
+        fingerprint=f"fp_{seed & 0xFFFFFFFFFF:010x}",
+        choices=tuple(choices),
+        usage=usage,
+        seed=seed,
+        logprobs=logprobs,
+    )
+
+
+def _logprob(token: str, place: int, alternatives: int) -> dict[str, Any]:
+    """Give a token a probability that follows from itself and its place."""
+    first = -((place * 37 + len(token) * 11) % 90 + 1) / 128
+    top = [
+        {
+            "token": other,
+            "logprob": first - rank * 1.5,
+            "bytes": list(other.encode()),
+        }
+        for rank, other in enumerate(
+            [token, *(f"{token}{chr(97 + rank)}" for rank in range(alternatives - 1))]
+        )
+    ][:alternatives]
+    return {
+        "token": token,
+        "logprob": first,
+        "bytes": list(token.encode()),
+        "top_logprobs": top,
+    }
+
+
+def _logprobs_of(completion: Completion, tokens: Sequence[str], start: int = 0) -> Any:
+    if completion.logprobs is None:
+        return None
+    return {
+        "content": [
+            _logprob(token, start + place, completion.logprobs)
+            for place, token in enumerate(tokens)
+        ],
+        "refusal": None,
+    }
+
+
+def body_of(completion: Completion, *, show_reasoning: bool = False) -> dict[str, Any]:
+    """Write a completion as one JSON object."""
+    choices = []
+    for choice in completion.choices:
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if choice.calls else choice.text,
+            "refusal": None,
+        }
+        if show_reasoning and choice.reasoning:
+            message["reasoning"] = "".join(choice.reasoning)
+        if choice.calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in choice.calls
+            ]
+        message.update(completion.message_extra or {})
+        choices.append(
+            {
+                "index": choice.index,
+                "message": message,
+                "logprobs": _logprobs_of(completion, choice.tokens),
+                "finish_reason": choice.finish,
+            }
+        )
+    body: dict[str, Any] = {
+        "id": completion.id,
+        "object": "chat.completion",
+        "created": completion.created,
+        "model": completion.model,
+        "choices": choices,
+    }
+    if completion.usage is not None:
+        body["usage"] = completion.usage
+    body.update(completion.extra or {})
+    body["system_fingerprint"] = completion.fingerprint
+    return body
+
+
+class _Template:
+    """The bytes around the delta of one choice's chunks."""
+
+    def __init__(self, completion: Completion, index: int, *, usage_asked: bool) -> None:
+        opening = dumps(
+            {
+                "id": completion.id,
+                "object": "chat.completion.chunk",
+                "created": completion.created,
+                "model": completion.model,
+                "system_fingerprint": completion.fingerprint,
+            }
+        )
+        self.top = opening[:-1] + b',"choices":['
+        self.before = self.top + b'{"index":%d,"delta":' % index
+        self.tail = b'],"usage":null}' if usage_asked else b"]}"
+        self.after = b',"logprobs":null,"finish_reason":null}' + self.tail
+
+    def chunk(self, delta: bytes) -> bytes:
+        return b"%b%b%b" % (self.before, delta, self.after)
+
+    def with_logprobs(self, delta: bytes, logprobs: object) -> bytes:
+        after = b',"logprobs":%b,"finish_reason":null}' % orjson.dumps(logprobs)
+        return self.before + delta + after + self.tail
+
+    def last(self, finish: str) -> bytes:
+        after = b',"logprobs":null,"finish_reason":%b}' % orjson.dumps(finish)
+        return self.before + b"{}" + after + self.tail
+
+
+def _deltas(
+    completion: Completion, choice: Choice, template: _Template, *, show_reasoning: bool
+) -> Iterator[tuple[bytes, str]]:
+    """Yield the chunks of one choice between its role and its finish, one for each token."""
+    if show_reasoning:
+        for token in choice.reasoning:
+            yield template.chunk(b'{"reasoning":%b}' % orjson.dumps(token)), "reasoning"
+    for place, call in enumerate(choice.calls):
+        yield (
+            template.chunk(
+                b'{"tool_calls":[{"index":%d,"id":%b,"type":"function",'
+                b'"function":{"name":%b,"arguments":""}}]}'
+                % (place, orjson.dumps(call.id), orjson.dumps(call.name))
+            ),
+            "tool",
+        )
+        for token in tokenize(call.arguments):
+            yield (
+                template.chunk(
+                    b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}'
+                    % (place, orjson.dumps(token))
+                ),
+                "arguments",
+            )
+    if completion.logprobs is None:
+        before, after, write = template.before, template.after, orjson.dumps
+        for token in choice.tokens:
+            yield b'%b{"content":%b}%b' % (before, write(token), after), "content"
+        return
+    for place, token in enumerate(choice.tokens):
+        delta = b'{"content":%b}' % orjson.dumps(token)
+        yield (
+            template.with_logprobs(delta, _logprobs_of(completion, [token], place)),
+            "content",
+        )
+
+
+def _role(completion: Completion, choice: Choice) -> bytes:
+    content = None if choice.calls else ""
+    return dumps(
+        {
+            "role": "assistant",
+            "content": content,
+            "refusal": None,
+            **(completion.message_extra or {}),
+        }
+    )
+
+
+def chunks_of(
+    completion: Completion,
+    schedule: Schedule,
+    *,
+    usage_asked: bool,
+    usage_sent: bool,
+    show_reasoning: bool = False,
+) -> Iterator[Step]:
+    """Write a completion as the JSON texts of a stream's events, the choices' tokens in turns."""
+    at_ns = schedule.at(0)
+    writers: list[Iterator[tuple[bytes, str]]] = []
+    templates: list[_Template] = []
+    for choice in completion.choices:
+        template = _Template(completion, choice.index, usage_asked=usage_asked)
+        templates.append(template)
+        yield Step(at_ns, template.chunk(_role(completion, choice)), "role")
+        writers.append(_deltas(completion, choice, template, show_reasoning=show_reasoning))
+    place = 0
+    open_places = list(range(len(writers)))
+    while open_places:
+        due_ns = schedule.at(place) if place else at_ns
+        for number in tuple(open_places):
+            pair = next(writers[number], None)
+            if pair is None:
+                open_places.remove(number)
+                yield Step(
+                    at_ns, templates[number].last(completion.choices[number].finish), "finish"
+                )
+            else:
+                at_ns = max(at_ns, due_ns)
+                yield Step(at_ns, pair[0], pair[1])
+        place += 1
+    if usage_sent and completion.usage is not None:
+        tail = dumps({"usage": completion.usage, **(completion.extra or {})})
+        yield Step(at_ns, templates[0].top + b"]," + tail[1:], "usage")
+    yield Step(at_ns, b"[DONE]", "done")
+
+
+def length_of(completion: Completion) -> int:
+    """Count the steps of the longest choice: how long an answer takes that is not streamed."""
+    return max(
+        (
+            len(choice.tokens)
+            + len(choice.reasoning)
+            + sum(1 + len(tokenize(call.arguments)) for call in choice.calls)
+            for choice in completion.choices
+        ),
+        default=0,
+    )

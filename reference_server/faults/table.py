@@ -1,0 +1,132 @@
+"""The table of behaviours: its rows, how a row is added, and how a name finds it.
+
+A row is a named function over one level of an answer. From the request down to the wire:
+
+``request``     a call becomes another call, before anyone looks at it
+``completion``  a completion becomes another one, before it is written in either mode
+``reply``       status, headers, body or events become others; errors pass here too
+``json``        each JSON object that is sent: a body, or the data of an event
+``chunks``      the events of a stream, each step one JSON text
+``text``        the text of each JSON object
+``events``      the bytes of each server-sent event
+``wire``        the bytes that are written, with heads and chunk sizes, and acts
+
+A function gets the value, and if it takes them the call and its own argument. Several rows are
+applied one after the other at each level, in the order in which they were named.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+from urllib.parse import unquote
+
+from ..errors import OptionError, unknown
+
+__all__ = ["TABLE", "Behaviour", "Deed", "Kind", "Level", "apply", "behaviour", "parse"]
+
+Kind = Literal["fault", "oddity", "behaviour"]
+Level = Literal["request", "completion", "reply", "json", "chunks", "text", "events", "wire"]
+Act = Callable[..., Any]
+_Act = TypeVar("_Act", bound=Act)
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """One row: a deed that the server can be asked to do."""
+
+    name: str
+    kind: Kind
+    level: Level
+    says: str
+    act: Act
+    arity: int
+    seen_in: str = ""
+    """The kind of public report in which a real gateway did this; empty for none."""
+    parameter: str = ""
+    """What the parameter means; empty for none."""
+    read: Callable[[str], Any] | None = None
+    """Reads the parameter's text; raises ValueError with what was wanted."""
+    default: str | None = None
+    """The parameter's text when none is given; None makes it required."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """A row and its argument, as one call asks for it."""
+
+    behaviour: Behaviour
+    argument: Any
+    text: str
+
+
+TABLE: dict[str, Behaviour] = {}
+
+
+def behaviour(  # noqa: PLR0913  # one argument a column
+    name: str,
+    kind: Kind,
+    level: Level,
+    says: str,
+    *,
+    seen_in: str = "",
+    parameter: str = "",
+    read: Callable[[str], Any] | None = None,
+    default: str | None = None,
+) -> Callable[[_Act], _Act]:
+    """Add the decorated function to the table."""
+    assert level in get_args(Level), level
+    assert name not in TABLE, name
+
+    def add(act: _Act) -> _Act:
+        arity = len(inspect.signature(act).parameters)
+        TABLE[name] = Behaviour(
+            name, kind, level, says, act, arity, seen_in, parameter, read, default
+        )
+        return act
+
+    return add
+
+
+def parse(text: str) -> Deed:
+    """Find the row that a text such as ``drop-field:usage.total_tokens`` or ``itl=20`` names."""
+    cut = min((place for place in (text.find(":"), text.find("=")) if place >= 0), default=-1)
+    name, argument = (text, None) if cut < 0 else (text[:cut], unquote(text[cut + 1 :]))
+    row = TABLE.get(name)
+    if row is None:
+        raise unknown("fault, oddity or behaviour", name, TABLE)
+    if row.read is None:
+        if argument is not None:
+            raise OptionError(f"{name!r} takes no parameter, but {argument!r} was given.")
+        return Deed(row, None, text)
+    if argument is None:
+        argument = row.default
+    if argument is None:
+        raise OptionError(f"{name!r} needs a parameter: {row.parameter}.")
+    try:
+        value = row.read(argument)
+    except ValueError as error:
+        raise OptionError(
+            f"{name!r} takes {row.parameter}; {argument!r} is not: {error}."
+        ) from None
+    return Deed(row, value, text)
+
+
+def apply(level: Level, deeds: Iterable[Deed], value: Any, call: Any) -> Any:
+    """Apply the deeds of a level, in order."""
+    for deed in deeds:
+        row = deed.behaviour
+        if row.level == level:
+            value = row.act(*(value, call, deed.argument)[: row.arity])
+    return value
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers within a range."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise ValueError(f"wanted {low} to {high}")
+        return int(text)
+
+    return read

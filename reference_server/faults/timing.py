@@ -1,0 +1,268 @@
+"""An upstream's behaviours: when it answers, how much, and how it fails.
+
+None of them breaks a promise of an API; a gateway in front of it has to pass on what it can and to
+report what it cannot.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ..call import Call
+from ..chat import Choice, Completion, Timing
+from ..errors import ApiError
+from ..jsontext import dumps
+from ..script import Reply, Step
+from .table import behaviour, whole
+
+__all__: list[str] = []
+
+_MS = 1_000_000
+_TOKENS = frozenset({"content", "reasoning", "tool", "arguments"})
+_milliseconds = whole(0, 3_600_000)
+
+
+def _timed(call: Call, **changes: int) -> Call:
+    timing = call.timing
+    values = {
+        "ttft_ns": timing.ttft_ns, "itl_ns": timing.itl_ns, "jitter_ns": timing.jitter_ns
+    }  # fmt: skip
+    return replace(call, timing=Timing(**{**values, **changes}))
+
+
+@behaviour(
+    "ttft", "behaviour", "request", "Sends the first token so late.",
+    parameter="milliseconds after the request", read=_milliseconds,
+)  # fmt: skip
+def _ttft(call: Call, _: None, ms: int) -> Call:
+    return _timed(call, ttft_ns=ms * _MS)
+
+
+@behaviour(
+    "itl", "behaviour", "request", "Sends each further token so long after the one before.",
+    parameter="milliseconds between tokens", read=_milliseconds,
+)  # fmt: skip
+def _itl(call: Call, _: None, ms: int) -> Call:
+    return _timed(call, itl_ns=ms * _MS)
+
+
+@behaviour(
+    "jitter", "behaviour", "request",
+    "Adds a random delay to each token, the same for the same request.",
+    parameter="milliseconds at most", read=_milliseconds,
+)  # fmt: skip
+def _jitter(call: Call, _: None, ms: int) -> Call:
+    return _timed(call, jitter_ns=ms * _MS)
+
+
+@behaviour(
+    "tokens", "behaviour", "request", "Gives prose this length.",
+    parameter="tokens", read=whole(1, 100_000),
+)  # fmt: skip
+def _tokens(call: Call, _: None, length: int) -> Call:
+    return replace(call, length=length)
+
+
+_STATUSES = {
+    400: ("invalid_request_error", "bad_request"),
+    401: ("invalid_request_error", "invalid_api_key"),
+    402: ("insufficient_quota", "insufficient_quota"),
+    403: ("permission_error", "permission_denied"),
+    404: ("invalid_request_error", "model_not_found"),
+    408: ("timeout", "timeout"),
+    409: ("invalid_request_error", "conflict"),
+    413: ("invalid_request_error", "request_too_large"),
+    422: ("invalid_request_error", "unprocessable"),
+    429: ("requests", "rate_limit_exceeded"),
+}
+
+
+def _status(text: str) -> tuple[int, int]:
+    status, _, wait = text.partition(",")
+    return whole(400, 599)(status), whole(0, 86_400)(wait or "7")
+
+
+@behaviour(
+    "status", "behaviour", "reply", "Fails before the first token, with this HTTP status.",
+    parameter="status, and after a comma the seconds of Retry-After (7) of a 429 or 503",
+    read=_status,
+)  # fmt: skip
+def _fail(reply: Reply, _: Call, argument: tuple[int, int]) -> Reply:
+    status, wait_s = argument
+    type_, code = _STATUSES.get(status, ("server_error", "internal_error"))
+    error = {
+        "message": f"The upstream failed with status {status}.",
+        "type": type_,
+        "param": None,
+        "code": code,
+    }
+    kept = tuple(
+        pair for pair in reply.headers if pair[0].lower() in {"x-request-id", "date", "server"}
+    )
+    headers = (("Content-Type", "application/json"), *kept)
+    if status in {429, 503}:
+        headers = (*headers, ("Retry-After", str(wait_s)))
+    return Reply(status, headers, body={"error": error}, error=True, at_ns=reply.at_ns)
+
+
+def _after(steps: Iterator[Step], tokens: int) -> Iterator[tuple[Step, bool]]:
+    """Yield each step, and whether so many tokens have been before it."""
+    seen = 0
+    for step in steps:
+        yield step, seen >= tokens
+        seen += step.label in _TOKENS
+
+
+@behaviour(
+    "midstream-error", "behaviour", "chunks",
+    "Fails after some tokens: sends an error object as an event, and ends the stream.",
+    parameter="tokens before the error (3)", read=whole(0, 100_000), default="3",
+    seen_in="an upstream overloaded in mid-answer",
+)  # fmt: skip
+def _midstream_error(steps: Iterator[Step], _: Call, tokens: int) -> Iterator[Step]:
+    error = {
+        "error": {
+            "message": "The model failed while it answered.",
+            "type": "server_error",
+            "param": None,
+            "code": "upstream_failure",
+        }
+    }
+    for step, over in _after(steps, tokens):
+        if over:
+            yield Step(step.at_ns, dumps(error), "error")
+            return
+        yield step
+
+
+@behaviour(
+    "cut", "behaviour", "wire",
+    "Closes the connection after some tokens, without any end of the answer.",
+    parameter="tokens before the cut (3)", read=whole(0, 100_000), default="3",
+    seen_in="an upstream that is restarted in mid-answer",
+)  # fmt: skip
+def _cut(steps: Iterator[Step], _: Call, tokens: int) -> Iterator[Step]:
+    for step, over in _after(steps, tokens):
+        if over or step.label == "body":
+            yield Step(step.at_ns, step.data[: len(step.data) // 2], step.label, alone=True)
+            yield Step(step.at_ns, b"", "cut", act="close")
+            return
+        yield step
+
+
+@behaviour(
+    "reset", "behaviour", "wire", "Resets the connection after some tokens.",
+    parameter="tokens before the reset (3)", read=whole(0, 100_000), default="3",
+    seen_in="an upstream that dies in mid-answer",
+)  # fmt: skip
+def _reset(steps: Iterator[Step], _: Call, tokens: int) -> Iterator[Step]:
+    for step, over in _after(steps, tokens):
+        if over or step.label == "body":
+            # The wait lets what was sent leave, which a reset would otherwise throw away.
+            yield Step(step.at_ns + 20 * _MS, b"", "reset", act="reset")
+            return
+        yield step
+
+
+@behaviour(
+    "silence", "behaviour", "reply",
+    "Sends the head of a stream at once, and then nothing for so long before the first event.",
+    parameter="milliseconds", read=_milliseconds, seen_in="a model that thinks for long",
+)  # fmt: skip
+def _silence(reply: Reply, _: Call, ms: int) -> Reply:
+    if reply.events is None:
+        return replace(reply, at_ns=reply.at_ns + ms * _MS)
+    return replace(reply, at_ns=0, events=_later(reply.events, ms))
+
+
+def _later(steps: Iterator[Step], ms: int) -> Iterator[Step]:
+    for step in steps:
+        yield step._replace(at_ns=step.at_ns + ms * _MS)
+
+
+def _stall_argument(text: str) -> tuple[int, int]:
+    ms, _, tokens = text.partition(",")
+    return _milliseconds(ms), whole(0, 100_000)(tokens or "3")
+
+
+@behaviour(
+    "stall", "behaviour", "chunks", "Stops for so long in the middle of a stream.",
+    parameter="milliseconds, and after a comma the tokens before it (3)", read=_stall_argument,
+)  # fmt: skip
+def _stall(steps: Iterator[Step], _: Call, argument: tuple[int, int]) -> Iterator[Step]:
+    ms, tokens = argument
+    for step, over in _after(steps, tokens):
+        yield step._replace(at_ns=step.at_ns + ms * _MS) if over else step
+
+
+@behaviour(
+    "hang", "behaviour", "chunks", "Stops for ever after some tokens, with the connection open.",
+    parameter="tokens before it (3)", read=whole(0, 100_000), default="3",
+)  # fmt: skip
+def _hang(steps: Iterator[Step], _: Call, tokens: int) -> Iterator[Step]:
+    for step, over in _after(steps, tokens):
+        if over:
+            yield Step(step.at_ns, b"", "stall", act="stall")
+            return
+        yield step
+
+
+@behaviour(
+    "slow-headers", "behaviour", "wire", "Sends everything, the head too, so much later.",
+    parameter="milliseconds", read=_milliseconds,
+)  # fmt: skip
+def _slow_headers(steps: Iterator[Step], _: Call, ms: int) -> Iterator[Step]:
+    return _later(steps, ms)
+
+
+@behaviour(
+    "refuse", "behaviour", "request", "Refuses the request as one whose context is too long."
+)
+def _refuse(call: Call) -> Call:
+    problem = ApiError(
+        400, "The messages do not fit the context.", param="messages",
+        code="context_length_exceeded",
+    )  # fmt: skip
+    return replace(call, problem=problem)
+
+
+def _finish_reason(text: str) -> str:
+    allowed = ("stop", "length", "content_filter", "tool_calls")
+    if text not in allowed:
+        raise ValueError(f"wanted one of {', '.join(allowed)}")
+    return text
+
+
+@behaviour(
+    "finish", "behaviour", "completion", "Ends each choice with this finish_reason.",
+    parameter="stop, length, content_filter or tool_calls", read=_finish_reason,
+)  # fmt: skip
+def _finish(completion: Completion, _: Call, reason: str) -> Completion:
+    return replace(
+        completion,
+        choices=tuple(replace(choice, finish=reason) for choice in completion.choices),
+    )
+
+
+@behaviour("empty", "behaviour", "completion", "Answers with an empty text.")
+def _empty(completion: Completion) -> Completion:
+    def emptied(choice: Choice) -> Choice:
+        return replace(choice, tokens=(), calls=(), reasoning=(), finish="stop")
+
+    usage = dict(completion.usage or {})
+    prompt = usage.get("prompt_tokens", 0)
+    usage.update(completion_tokens=0, total_tokens=prompt)
+    return replace(
+        completion, usage=usage, choices=tuple(emptied(choice) for choice in completion.choices)
+    )
+
+
+@behaviour(
+    "cached", "behaviour", "completion", "Reports so many prompt tokens as read from a cache.",
+    parameter="tokens, at most those of the prompt", read=whole(0, 1_000_000),
+)  # fmt: skip
+def _cached(completion: Completion, _: Call, tokens: int) -> Completion:
+    usage: dict[str, Any] = dict(completion.usage or {})
+    cached = min(tokens, usage.get("prompt_tokens", 0))
+    details = {**usage.get("prompt_tokens_details", {}), "cached_tokens": cached}
+    return replace(completion, usage={**usage, "prompt_tokens_details": details})

@@ -1,0 +1,220 @@
+"""The one player of scripts: writes each step at its absolute time, or as soon as it can.
+
+Steps that are due together are joined into one write, within limits, and noted one by one. The
+head goes out with the first event, before the rest is even made. A reader who does not read stops
+his own player only. Timers are shared: all steps of all streams that are due in the same
+millisecond wait for one timer, so that a thousand streams cost a thousand writes and no more.
+"""
+
+import asyncio
+import heapq
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from .journal import Entry
+from .script import Step
+
+__all__ = ["Clock", "Player"]
+
+_TURN_STEPS = 64
+_TURN_BYTES = 64 * 1024
+_FIRST_TURN_STEPS = 2  # the head and the first event
+_MS = 1_000_000
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class Clock:
+    """Calls functions at absolute times, in steps of a millisecond and never early."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._slots: dict[int, list[Callable[[], None]]] = {}
+        self._due: list[int] = []
+        self._armed: int | None = None
+        self._handle: asyncio.TimerHandle | None = None
+
+    def at(self, due_ns: int, act: Callable[[], None]) -> None:
+        """Call the function in the millisecond after the time has come."""
+        slot = due_ns // _MS + 1
+        waiting = self._slots.get(slot)
+        if waiting is not None:
+            waiting.append(act)
+            return
+        self._slots[slot] = [act]
+        heapq.heappush(self._due, slot)
+        if self._armed is None or slot < self._armed:
+            self._arm(slot)
+
+    def _arm(self, slot: int) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._armed = slot
+        wait_ns = slot * _MS - time.monotonic_ns()
+        # The loop's timers have whole milliseconds; less than one would not wait at all.
+        self._handle = self._loop.call_later(max(1, -(-wait_ns // _MS)) / 1000, self._tick)
+
+    def _tick(self) -> None:
+        self._handle = self._armed = None
+        now = time.monotonic_ns() // _MS
+        while self._due and self._due[0] <= now:
+            for act in self._slots.pop(heapq.heappop(self._due)):
+                act()
+        if self._due and self._armed is None:
+            self._arm(self._due[0])
+
+
+class Stage(Protocol):
+    """Where a player plays: one connection."""
+
+    transport: asyncio.Transport
+    clock: Clock
+    loop: asyncio.AbstractEventLoop
+    paused: bool
+
+    def played(self, *, close: bool) -> None:
+        """Take notice that the script is over, and whether the connection has to end."""
+
+
+class Player:
+    """Plays one script on one connection."""
+
+    def __init__(
+        self, stage: Stage, steps: Iterator[Step], base_ns: int, entry: Entry | None, *,
+        close: bool, detached: bool = False, settle: Callable[[Entry], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._stage = stage
+        self._steps = steps
+        self._base_ns = base_ns
+        self._entry = entry
+        self._close = close
+        self._detached = detached
+        self._settle = settle
+        self._turn = _FIRST_TURN_STEPS
+        self._held: Step | None = None
+        self._left = False
+        self._over = False
+        self.waits = False
+
+    def play(self) -> None:
+        """Write what is due, and see to it that the rest follows."""
+        if self._over or self.waits:
+            return
+        try:
+            self._advance()
+        except Exception:  # noqa: BLE001  # a fault of ours on one connection must not end the server
+            traceback.print_exc(file=sys.stderr)
+            self._end("reset")
+            self._stage.transport.abort()
+
+    def _advance(self) -> None:
+        batch: list[Step] = []
+        size = 0
+        turn, self._turn = self._turn, _TURN_STEPS
+        while len(batch) < turn and size < _TURN_BYTES:
+            step = self._held
+            self._held = None
+            if step is None:
+                step = next(self._steps, None)
+            if step is None:
+                self._write(batch)
+                self._end("complete")
+                return
+            due_ns = self._base_ns + step.at_ns
+            if step.at_ns and due_ns > time.monotonic_ns():
+                self._held = step
+                self._write(batch)
+                self._later(due_ns)
+                return
+            if step.act:
+                self._write(batch)
+                self._act(step)
+                return
+            if step.alone:
+                self._write(batch)
+                self._write([step])
+                self._soon()
+                return
+            batch.append(step)
+            size += len(step.data)
+        self._write(batch)
+        self._held = next(self._steps, None)
+        if self._held is None:
+            self._end("complete")
+        else:
+            self._soon()
+
+    def _later(self, due_ns: int) -> None:
+        self.waits = True
+        self._stage.clock.at(due_ns, self._wake)
+
+    def _soon(self) -> None:
+        if self._stage.paused and not self._left:
+            return  # resumed by the connection
+        self.waits = True
+        self._stage.loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self.waits = False
+        if not self._stage.paused or self._left:
+            self.play()
+
+    def _write(self, batch: list[Step]) -> None:
+        if not batch:
+            return
+        at_ns = time.monotonic_ns()
+        entry = self._entry
+        if entry is not None:
+            for step in batch:
+                entry.sent(at_ns, len(step.data), step.label)
+        if not self._left:
+            data = batch[0].data if len(batch) == 1 else b"".join([step.data for step in batch])
+            self._stage.transport.write(data)
+
+    def _act(self, step: Step) -> None:
+        if self._entry is not None:
+            self._entry.sent(time.monotonic_ns(), 0, step.act)
+        if step.act == "stall":
+            return  # until the client leaves
+        transport = self._stage.transport
+        if step.act == "reset":
+            sock = transport.get_extra_info("socket")
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self._end("reset")
+            transport.abort()
+            return
+        self._close = True
+        self._end("reset" if step.label == "cut" else "complete")
+
+    def _end(self, outcome: str) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._conclude(outcome)
+        if not self._left:
+            self._stage.played(close=self._close)
+
+    def leave(self) -> None:
+        """Take notice that the client has gone: stop, unless the script is to go on for nobody."""
+        if self._over or self._left:
+            return
+        self._left = True
+        if self._detached:
+            self.play()
+            return
+        self._over = True
+        if self._entry is not None:
+            self._entry.cancelled_at_ns = time.monotonic_ns()
+        self._conclude("cancelled")
+
+    def _conclude(self, outcome: str) -> None:
+        entry = self._entry
+        if entry is not None and entry.outcome == "open":
+            entry.outcome = outcome
+            if self._settle is not None:
+                self._settle(entry)

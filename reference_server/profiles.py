@@ -1,0 +1,264 @@
+"""The profiles: what each gateway serves, and how it differs from the one it claims to be like.
+
+A profile is a row: its models, its routes, its fields, and what it adds to an answer. ``openai`` is
+the upstream's definition; ``osmapi`` adds exact costs, provider prefixes, automatic routing,
+web search and plugins as that vendor's page "Chat Completions" and its cost page describe them.
+Prices are the server's own: the vendor's sample shows none that its models have.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from .chat import Choice, Completion
+from .tokens import tokenize
+from .validate import CHAT_FIELDS, Rule, boolean, list_of, nullable, one_of, text
+
+__all__ = ["DEMO_KEY", "PROFILES", "Model", "Profile"]
+
+DEMO_KEY = "sk-gateproof-demo"
+
+_MILLION = Decimal(1_000_000)
+_CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that a profile serves; prices are in USD for a million tokens."""
+
+    name: str
+    owner: str
+    created: int = 1_735_689_600
+    reasons: bool = False
+    context: int = 128_000
+    price_in: Decimal = Decimal("0.15")
+    price_out: Decimal = Decimal("0.6")
+
+    def card(self, name: str) -> dict[str, Any]:
+        """Return the model as the list of models shows it."""
+        return {"id": name, "object": "model", "created": self.created, "owned_by": self.owner}
+
+
+def _plain_card(model: Model, name: str) -> dict[str, Any]:
+    return model.card(name)
+
+
+def _nothing_added(
+    completion: Completion, _model: Model, _payload: Mapping[str, Any]
+) -> Completion:
+    return completion
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a target of this kind claims to be."""
+
+    name: str
+    models: Mapping[str, Model]
+    """Every name that is served, listed or not, and the model that answers to it."""
+    listed: Sequence[str]
+    fields: Mapping[str, Rule] = field(default_factory=lambda: CHAT_FIELDS)
+    add: Callable[[Completion, Model, Mapping[str, Any]], Completion] = _nothing_added
+    card: Callable[[Model, str], dict[str, Any]] = _plain_card
+    usage_always: bool = False
+    """The last chunk of a stream carries usage without being asked."""
+    show_reasoning: bool = False
+    key: str = DEMO_KEY
+    limit_headers: str = "openai"
+    """The family of rate-limit headers: ``openai`` or ``osmapi``."""
+
+
+_OPENAI = (
+    Model("gpt-4o-mini", "system", 1_721_172_741),
+    Model("gpt-4o", "system", 1_715_367_049, price_in=Decimal("2.5"), price_out=Decimal(10)),
+    Model(
+        "gpt-4.1-mini", "system", 1_744_318_173, price_in=Decimal("0.4"), price_out=Decimal("1.6")
+    ),
+    Model("gpt-5-mini", "system", 1_754_425_928, reasons=True),
+    Model("demo/llama-3.1-8b", "demo", 1_721_692_800),
+)
+
+_PROVIDERS = {
+    "openai": (
+        Model("gpt-4o", "openai", 1_715_367_049, price_in=Decimal("2.5"), price_out=Decimal(10)),
+        Model("gpt-4o-mini", "openai", 1_721_172_741),
+        Model("gpt-5-mini", "openai", 1_754_425_928, reasons=True, price_in=Decimal("0.25"),
+              price_out=Decimal(2)),
+    ),
+    "anthropic": (
+        Model("claude-sonnet-4-6", "anthropic", 1_771_286_400, price_in=Decimal(3),
+              price_out=Decimal(15)),
+    ),
+    "google-ai-studio": (
+        Model("gemini-2.5-flash", "google-ai-studio", 1_750_118_400, price_in=Decimal("0.3"),
+              price_out=Decimal("2.5")),
+    ),
+    "groq": (
+        Model("llama-3.3-70b-instruct", "groq", 1_733_443_200, price_in=Decimal("0.59"),
+              price_out=Decimal("0.79")),
+    ),
+}  # fmt: skip
+
+
+def _osmapi_models() -> dict[str, Model]:
+    names: dict[str, Model] = {}
+    for provider, models in _PROVIDERS.items():
+        for model in models:
+            names[model.name] = model
+            names[f"{provider}/{model.name}"] = model
+    names["auto"] = names["gpt-4o-mini"]
+    return names
+
+
+def _osmapi_card(model: Model, name: str) -> dict[str, Any]:
+    return {
+        **model.card(name),
+        "name": model.name,
+        "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
+        "providers": [{"providerId": model.owner, "modelName": model.name}],
+        "pricing": {
+            "prompt": format(model.price_in / _MILLION, "f"),
+            "completion": format(model.price_out / _MILLION, "f"),
+        },
+        "context_length": model.context,
+        "supported_parameters": sorted(_OSMAPI_FIELDS),
+    }
+
+
+def _exact(value: Decimal) -> Decimal:
+    """Drop trailing zeros; zero is 0."""
+    return value.normalize() if value else Decimal(0)
+
+
+def _cost(model: Model, usage: Mapping[str, Any], searches: int) -> dict[str, Decimal]:
+    """Price an answer: the total is the sum of the parts, and no fee is taken for the request.
+
+    The vendor's sample repeats the total in ``cost_usd_request``; its cost page calls that field a
+    fee that is usually 0. The sum only comes out under the second reading.
+    """
+    cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
+    input_ = (usage["prompt_tokens"] - cached) * model.price_in / _MILLION
+    cached_input = cached * model.price_in / _MILLION / 2
+    output = usage["completion_tokens"] * model.price_out / _MILLION
+    search = searches * _CENT
+    cost = {
+        "cost_usd_total": _exact(input_ + cached_input + output + search),
+        "cost_usd_input": _exact(input_),
+        "cost_usd_output": _exact(output),
+        "cost_usd_cached_input": _exact(cached_input),
+        "cost_usd_request": Decimal(0),
+    }
+    if searches:
+        cost["cost_usd_web_search"] = search
+    return cost
+
+
+def heal(text: str) -> str | None:
+    """Find the JSON in an answer: without fences, words around it, or commas before an end."""
+    start = min((p for p in (text.find("{"), text.find("[")) if p >= 0), default=-1)
+    end = max(text.rfind("}"), text.rfind("]"))
+    if start < 0 or end < start:
+        return None
+    inner = re.sub(r",(\s*[}\]])", r"\1", text[start : end + 1])
+    try:
+        json.loads(inner)
+    except (ValueError, RecursionError):
+        return None
+    return inner
+
+
+def _heals(payload: Mapping[str, Any]) -> bool:
+    form = payload.get("response_format") or {}
+    if form.get("type") not in {"json_object", "json_schema"} or int(payload.get("n") or 1) > 1:
+        return False
+    plugins = payload.get("plugins") or ()
+    return any(
+        plugin == "response-healing"
+        or (isinstance(plugin, dict) and plugin.get("id") == "response-healing")
+        for plugin in plugins
+    )
+
+
+def _healed(choice: Choice) -> Choice:
+    text = choice.text
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        healed = heal(text)
+        if healed is not None and not choice.calls:
+            return replace(choice, tokens=tokenize(healed))
+    return choice
+
+
+def _osmapi_add(completion: Completion, model: Model, payload: Mapping[str, Any]) -> Completion:
+    searches = 1 if payload.get("web_search") else 0
+    usage = completion.usage
+    if usage is not None:
+        reasoning = usage["completion_tokens_details"]["reasoning_tokens"]
+        extra = {"reasoning_tokens": reasoning} if reasoning else {}
+        usage = {**usage, **extra, **_cost(model, usage, searches)}
+    annotations = {
+        "annotations": [
+            {
+                "type": "url_citation",
+                "url": "https://www.example.com/source",
+                "title": "An example source",
+            }
+        ]
+    }
+    choices = completion.choices
+    if _heals(payload):
+        choices = tuple(_healed(choice) for choice in choices)
+    requested = str(payload["model"])
+    return replace(
+        completion,
+        choices=choices,
+        usage=usage,
+        extra={
+            "metadata": {
+                "requested_model": requested,
+                "used_model": model.name,
+                "used_provider": model.owner,
+            }
+        },
+        message_extra=annotations if searches else None,
+    )
+
+
+def _plugin(value: Any, param: str) -> None:
+    """Accept a plugin by name or as an object with an ``id``: the vendor's pages show both."""
+    if isinstance(value, dict):
+        text()(value.get("id"), f"{param}.id")
+    else:
+        text()(value, param)
+
+
+_OSMAPI_FIELDS: dict[str, Rule] = {
+    **CHAT_FIELDS,
+    "reasoning_effort": nullable(one_of("minimal", "low", "medium", "high")),
+    "web_search": nullable(boolean),
+    "plugins": nullable(list_of(_plugin)),
+}
+
+PROFILES: dict[str, Profile] = {
+    "openai": Profile(
+        name="openai",
+        models={model.name: model for model in _OPENAI},
+        listed=[model.name for model in _OPENAI],
+    ),
+    "osmapi": Profile(
+        name="osmapi",
+        models=_osmapi_models(),
+        listed=list(_osmapi_models()),
+        fields=_OSMAPI_FIELDS,
+        add=_osmapi_add,
+        card=_osmapi_card,
+        usage_always=True,
+        show_reasoning=True,
+        limit_headers="osmapi",
+    ),
+}
+"""Every profile that the server speaks; each has its routes under its own prefix."""

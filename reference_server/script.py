@@ -1,0 +1,159 @@
+"""What the server answers with: a reply, and the script of timed writes that it becomes.
+
+One type, ``Step``, serves all levels below the JSON objects, so that a fault is a function from an
+iterator of steps to another: first each step is the JSON text of one stream event, then the bytes
+of one server-sent event, then the bytes that go on the wire. Times are nanoseconds after the
+request was read; a step is written at its time or as soon as those before it are.
+Framing of the body (chunks, length, until close) is the last stage and has no opinion of its own:
+a reply says what is announced, which need not be what is sent.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import NamedTuple
+
+__all__ = [
+    "Reply",
+    "Step",
+    "chunked",
+    "common_headers",
+    "frame_body",
+    "frame_stream",
+    "head",
+    "sse",
+]
+
+Header = tuple[str, str]
+
+
+class Step(NamedTuple):
+    """One write, or one act on the connection."""
+
+    at_ns: int
+    data: bytes
+    label: str = ""
+    alone: bool = False
+    """Written by itself: not joined with its neighbours, and handed to the kernel at once."""
+    act: str = ""
+    """"", or ``reset``, ``close`` (end of the connection in good order), ``stall`` (never go on)."""
+
+
+def chunked(data: bytes) -> bytes:
+    """Frame bytes as one chunk of the chunked transfer coding."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer before it is bytes: status, headers, and a body or the events of a stream."""
+
+    status: int
+    headers: tuple[Header, ...] = ()
+    body: object = None
+    """A JSON value; ``text``, when given, is sent instead."""
+    text: bytes | None = None
+    events: Iterator[Step] | None = None
+    """The JSON text of each event of a stream; then there is no body."""
+    at_ns: int = 0
+    """When the head (and a body) is due."""
+    error: bool = False
+    framing: str = ""
+    """``chunked``, ``length`` or ``close``; empty chooses by what there is to send."""
+    announced: int = 0
+    """Added to the true length in Content-Length."""
+    chunk: Callable[[bytes], bytes] = chunked
+    end: bytes = b"0\r\n\r\n"
+    """What ends a chunked body."""
+    ending: str = ""
+    """The act after the last write: empty keeps the connection as the protocol says."""
+    detached: bool = False
+    """Goes on producing when the client has left."""
+    reason: str | None = None
+    head_only: bool = False
+
+    def with_header(self, name: str, value: str | None) -> tuple[Header, ...]:
+        """Return the headers with one of them replaced, added, or (None) left out."""
+        kept = tuple(pair for pair in self.headers if pair[0].lower() != name.lower())
+        return kept if value is None else (*kept, (name, value))
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value, or None."""
+        return next((v for k, v in self.headers if k.lower() == name.lower()), None)
+
+
+_date: tuple[int, str] = (0, "")
+
+
+def common_headers() -> tuple[Header, ...]:
+    """Return the headers that every answer has; the date is made once a second."""
+    global _date  # noqa: PLW0603  # a cache of one value
+    now = int(time.time())
+    if _date[0] != now:
+        _date = (now, formatdate(now, usegmt=True))
+    return (("Date", _date[1]), ("Server", "gateproof-reference"))
+
+
+def head(reply: Reply, headers: Iterable[Header]) -> bytes:
+    """Write the status line and the header section."""
+    reason = reply.reason
+    if reason is None:
+        try:
+            reason = HTTPStatus(reply.status).phrase
+        except ValueError:
+            reason = "Unknown"
+    lines = [f"HTTP/1.1 {reply.status} {reason}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def sse(events: Iterable[Step]) -> Iterator[Step]:
+    """Turn each event's data into the bytes of a server-sent event."""
+    for step in events:
+        yield Step(step.at_ns, b"data: %b\n\n" % step.data, step.label, step.alone, step.act)
+
+
+def frame_body(reply: Reply, text: bytes, *, close: bool) -> Iterator[Step]:
+    """Frame a whole body: the head, the body, and what ends them."""
+    headers = list(reply.headers)
+    framing = reply.framing or "length"
+    body = text
+    if framing == "length":
+        headers.append(("Content-Length", str(max(0, len(text) + reply.announced))))
+    elif framing == "chunked":
+        headers.append(("Transfer-Encoding", "chunked"))
+        body = (reply.chunk(text) if text else b"") + reply.end
+    if close or framing == "close":
+        headers.append(("Connection", "close"))
+    yield Step(reply.at_ns, head(reply, headers), "head")
+    if body and not reply.head_only:
+        yield Step(reply.at_ns, body, "body")
+    if reply.ending:
+        yield Step(reply.at_ns, b"", reply.ending, act=reply.ending)
+
+
+def frame_stream(reply: Reply, events: Iterable[Step], *, close: bool) -> Iterator[Step]:
+    """Frame the events of a stream: the head, a chunk for each event, and what ends them."""
+    headers = list(reply.headers)
+    framing = reply.framing or "chunked"
+    if framing == "length":
+        events = list(events)
+        size = sum(len(step.data) for step in events) + reply.announced
+        headers.append(("Content-Length", str(max(0, size))))
+    elif framing == "chunked":
+        headers.append(("Transfer-Encoding", "chunked"))
+    if close or framing == "close":
+        headers.append(("Connection", "close"))
+    at_ns = reply.at_ns
+    yield Step(at_ns, head(reply, headers), "head")
+    if reply.head_only:
+        return
+    chunk = reply.chunk if framing == "chunked" else bytes
+    for at_ns, data, label, alone, act in events:  # noqa: B020  # the last one's time is used below
+        yield Step(at_ns, chunk(data) if data else b"", label, alone, act)
+    if framing == "chunked" and reply.end:
+        yield Step(at_ns, reply.end, "end")
+    if reply.ending:
+        yield Step(at_ns, b"", reply.ending, act=reply.ending)

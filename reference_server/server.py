@@ -1,0 +1,144 @@
+"""Starting and stopping: a listening socket on a uvloop, in this process or in a thread of it."""
+
+import asyncio
+import contextlib
+import gc
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvloop
+
+from .app import App
+from .chat import Timing
+from .connection import Connection, Settings, sweep
+from .faults import parse
+from .journal import Journal
+from .limits import FixedWindow
+from .player import Clock
+from .profiles import PROFILES
+
+__all__ = ["Options", "Server", "listen", "serve_in_thread"]
+
+_SWEEP_S = 5.0
+_BACKLOG = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a server is to behave towards everybody."""
+
+    profile: str = "openai"
+    behaviours: tuple[str, ...] = ()
+    """Texts such as ``drop-done`` or ``itl=20``, applied to every call."""
+    ttft_ms: float = 0
+    itl_ms: float = 0
+    jitter_ms: float = 0
+    limit_rpm: int = 0
+    journal_bytes: int = 32 * 1024 * 1024
+    settings: Settings = field(default_factory=Settings)
+
+    def app(self) -> App:
+        """Build the gateway; raises OptionError for a behaviour that does not exist."""
+        return App(
+            journal=Journal(self.journal_bytes),
+            default=PROFILES[self.profile],
+            deeds=tuple(parse(text) for text in self.behaviours),
+            timing=Timing(
+                ttft_ns=int(self.ttft_ms * 1e6),
+                itl_ns=int(self.itl_ms * 1e6),
+                jitter_ns=int(self.jitter_ms * 1e6),
+            ),
+            limiter=FixedWindow(self.limit_rpm) if self.limit_rpm else None,
+        )
+
+
+class Server:
+    """A server that listens, until it is closed."""
+
+    def __init__(self, app: App, listener: asyncio.Server, living: set[Any]) -> None:
+        self.app = app
+        self._listener = listener
+        self._living = living
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        host, port = listener.sockets[0].getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            sweep(self._living, loop.time())
+
+    async def close(self) -> None:
+        """Stop listening, and end all connections."""
+        self._sweeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._sweeper
+        self._listener.close()
+        for connection in tuple(self._living):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def listen(options: Options, host: str = "127.0.0.1", port: int = 0) -> Server:
+    """Start a server in the running loop; port 0 takes a free one."""
+    app = options.app()
+    loop = asyncio.get_running_loop()
+    clock = Clock(loop)
+    living: set[Any] = set()
+    listener = await loop.create_server(
+        lambda: Connection(app, options.settings, clock, living),
+        host,
+        port,
+        backlog=_BACKLOG,
+        family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+    )
+    return Server(app, listener, living)
+
+
+def calm_collector() -> None:
+    """Let the garbage collector rest: its full passes over a big journal would delay streams."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1000)
+
+
+@contextlib.contextmanager
+def serve_in_thread(options: Options | None = None) -> Iterator[str]:
+    """Run a server in a thread, on a free port of the loopback; yields ``http://host:port``."""
+    ready = threading.Event()
+    box: dict[str, Any] = {}
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        try:
+            server = await listen(options or Options())
+            box.update(url=server.url, loop=asyncio.get_running_loop(), stop=stop)
+        except BaseException as error:
+            box["error"] = error
+            raise
+        finally:
+            ready.set()
+        await stop.wait()
+        await server.close()
+
+    def run() -> None:
+        with (
+            contextlib.suppress(Exception),
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(main())
+
+    thread = threading.Thread(target=run, name="reference-server", daemon=True)
+    thread.start()
+    ready.wait()
+    if "error" in box:
+        raise box["error"]
+    try:
+        yield box["url"]
+    finally:
+        box["loop"].call_soon_threadsafe(box["stop"].set)
+        thread.join(timeout=10)
