@@ -159,7 +159,9 @@ class LoadSummary:
 
     def as_json(self) -> dict[str, Any]:
         """Give the summary as plain JSON types, ``schema`` first."""
-        return {"schema": SCHEMA, **asdict(self), "metric_says": METRIC_SAYS}
+        rows = {name: getattr(self, name) for name in ("notes", "errors", "findings")}
+        lists = {name: list(row) for name, row in rows.items()}
+        return {"schema": SCHEMA, **asdict(self), **lists, "metric_says": METRIC_SAYS}
 
 
 def _counted(rows: NDArray[np.void], kinds: Mapping[Any, str], *, flags: bool) -> list[Any]:
@@ -217,7 +219,7 @@ def _verdict(
     )
     rows = [
         ("loop lag p99", "ms", lag_limit, _top(generator["lag_ms"]), why_lag),
-        ("late sends p99", "ms", lag_limit, _top(generator["late_ms"]), why_lag),
+        ("late sends p99", "ms", lag_limit, _top(generator["late_ms"]) or 0.0, why_lag),
         (
             "CPU of the busiest worker",
             "cores",
