@@ -1,0 +1,104 @@
+"""A document is bundled into one object, and narrowed for generated requests."""
+
+import json
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck, given, settings
+from jsonschema import Draft202012Validator
+from schemathesis import Case, GenerationMode, openapi
+
+from gateproof.openapi import generation_document, load_document
+from gateproof.profile import load_profile, profile_names
+
+CHAT = "/chat/completions"
+
+
+def request_validator(document: dict[str, Any]) -> Draft202012Validator:
+    """Return a validator of the chat request of a bundled document."""
+    schema = {
+        "$ref": "#/components/schemas/ChatRequest",
+        "components": document["components"],
+    }
+    return Draft202012Validator(schema)
+
+
+def test_shared_parts_are_brought_in() -> None:
+    """A part of another file becomes a local component with the file's name before its own."""
+    schemas = load_document(load_profile("osmapi"))["components"]["schemas"]
+
+    message = schemas["ChatRequest"]["properties"]["messages"]["items"]
+
+    assert message == {"$ref": "#/components/schemas/openai.Message"}
+    assert schemas["openai.Message"]["oneOf"][1] == {
+        "$ref": "#/components/schemas/openai.UserMessage"
+    }
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_no_reference_leaves_the_document(name: str) -> None:
+    """A bundled document refers to nothing outside itself."""
+    text = json.dumps(load_document(load_profile(name)))
+
+    assert text.count('"$ref": "') == text.count('"$ref": "#/')
+
+
+def test_the_document_is_the_callers_own() -> None:
+    """Changing a loaded document does not change the next one."""
+    profile = load_profile("openai")
+    load_document(profile)["info"].clear()
+
+    assert load_document(profile)["info"]["title"] == "OpenAI-compatible API"
+
+
+def test_unclaimed_capabilities_are_not_generated() -> None:
+    """Members and alternatives of a capability that the target lacks are left out."""
+    profile = load_profile("openai")
+    claims = {"chat", "chat.system", "tools", "tools.auto"}
+
+    document = generation_document(profile, claims)
+    schemas = document["components"]["schemas"]
+
+    assert list(schemas["ChatRequest"]["properties"]) == [
+        "model",
+        "messages",
+        "temperature",
+        "top_p",
+        "presence_penalty",
+        "frequency_penalty",
+        "user",
+        "tools",
+        "tool_choice",
+        "response_format",
+    ]
+    assert schemas["ToolChoiceToGenerate"]["anyOf"] == [
+        {"const": "auto", "x-gateproof-capability": "tools.auto"}
+    ]
+    assert len(schemas["ConversationToGenerate"]["anyOf"]) == 2
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_generated_requests_are_valid(name: str) -> None:
+    """What is generated as acceptable is valid by the full request schema, and JSON."""
+    profile = load_profile(name)
+    whole = request_validator(load_document(profile))
+    operation = openapi.from_dict(generation_document(profile))[CHAT]["POST"]
+
+    @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+    @settings(
+        max_examples=40,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def check(case: Case[Any]) -> None:
+        assert [error.message for error in whole.iter_errors(case.body)] == []
+        json.dumps(case.body, ensure_ascii=False).encode()
+        assert isinstance(case.body, dict)
+        assert "stream_options" not in case.body or case.body["stream"] is True
+        assert "tool_choice" not in case.body or "tools" in case.body
+
+    check()
