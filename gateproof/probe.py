@@ -9,7 +9,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from gateproof.client import Client
-from gateproof.errors import TargetError
+from gateproof.dialects.openai import loads
+from gateproof.errors import TargetError, UsageError
 from gateproof.target import Target
 from gateproof.transcript import Ask, Exchange
 
@@ -53,11 +54,28 @@ def probe(target: Target, secrets: Mapping[str, str]) -> None:
             if target.key_env
             else "Name the variable that holds the key: --key-env NAME.",
         )
+    _require_model(target, models)
     if all(a.status in (404, 405) for a in answers):
         raise TargetError(
             f"{target.url} knows neither /models nor /chat/completions "
             f"(status {answers[0].status} and {answers[-1].status}).",
             "Give the base URL of the API; for most gateways it ends in /v1.",
+        )
+
+
+def _require_model(target: Target, models: Exchange) -> None:
+    """Refuse a model of our own choosing that the target does not list."""
+    if target.models or models.response is None or models.response.status != 200:
+        return
+    try:
+        listed = [str(row["id"]) for row in loads(models.response.body)["data"]]
+    except (ValueError, KeyError, TypeError):
+        return
+    if listed and target.model() not in listed:
+        raise UsageError(
+            f"No model was named, and {target.url} does not list {target.model()!r}.",
+            f"Name one with --model; it lists: {', '.join(listed[:12])}"
+            f"{', …' if len(listed) > 12 else ''}.",
         )
 
 

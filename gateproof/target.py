@@ -6,6 +6,7 @@ beyond ``Secrets``.
 """
 
 import datetime as dt
+import ipaddress
 import os
 import tomllib
 import urllib.parse
@@ -29,7 +30,6 @@ __all__ = [
 ]
 
 CONFIG_NAME = "gateproof.toml"
-_LOOPBACK = ("localhost", "127.", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,10 @@ def origin_of(url: str) -> str:
 def is_loopback(url: str) -> bool:
     """Tell whether a URL's host is this machine."""
     host = urllib.parse.urlsplit(url).hostname or ""
-    return host.startswith(_LOOPBACK)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_secrets(target: Target, environ: Mapping[str, str] | None = None) -> dict[str, str]:
