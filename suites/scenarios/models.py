@@ -1,0 +1,73 @@
+"""What is asked of the model list: the list itself, one entry of it, and its path with a slash."""
+
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from gateproof.check import Untestable
+from gateproof.dialects import openai
+from gateproof.scenario import Steps, Unanswered, Use, scenario
+from gateproof.transcript import Ask, Exchange
+
+__all__ = ["LIST", "RETRIEVE", "RETRIEVE_SLASH", "TRAILING_SLASH", "listed_ids"]
+
+
+def listed_ids(exchange: Exchange) -> list[str]:
+    """Return the ids of a model list; ``Untestable`` when there is no list to read."""
+    value: Any = openai.json_value(exchange)
+    entries = value.get("data") if isinstance(value, dict) else value
+    return [
+        entry["id"]
+        for entry in openai.objects(entries)
+        if isinstance(entry.get("id"), str) and entry["id"]
+    ]
+
+
+def _read_ids(exchange: Exchange) -> list[str]:
+    try:
+        found = listed_ids(exchange)
+    except Untestable as reason:
+        raise Unanswered(f"the model list cannot be read: {reason}") from None
+    if not found:
+        raise Unanswered("the model list names no model")
+    return found
+
+
+def _retrieve(model: str) -> Ask:
+    # The official Python client leaves the colon and writes the slash as %2F (measured).
+    return Ask(method="GET", path=f"/models/{quote(model, safe=':')}", label=model)
+
+
+@scenario("models.list", needs=["models"])
+def LIST(use: Use) -> Steps:  # noqa: N802, ARG001  # a constant; the path says all
+    """Ask for the list of models."""
+    yield Ask(method="GET", path="/models")
+
+
+@scenario("models.retrieve", needs=["models.retrieve"])
+def RETRIEVE(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Ask for the list of models, then for one of them: the chat model if it is listed."""
+    found = _read_ids((yield Ask(method="GET", path="/models")))
+    plain = [name for name in found if "/" not in name] or found
+    yield _retrieve(use.model() if use.model() in plain else plain[0])
+
+
+@scenario("models.retrieve-slash", needs=["models.retrieve"])
+def RETRIEVE_SLASH(use: Use) -> Steps:  # noqa: N802, ARG001  # a constant; the list says all
+    """Ask for the list of models, then for one whose id has a slash, if there is one."""
+    found = _read_ids((yield Ask(method="GET", path="/models")))
+    with_slash = [name for name in found if "/" in name]
+    if with_slash:
+        yield _retrieve(with_slash[0])
+
+
+@scenario("models.trailing-slash", needs=["models"])
+def TRAILING_SLASH(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Ask for the list of models with a slash at the end, and follow one redirect."""
+    first: Exchange = yield Ask(method="GET", path="/models/")
+    if first.response is None or not 300 <= first.response.status < 400:
+        return
+    goal = urljoin(first.url, first.response.header("location") or "")
+    base = use.target.url
+    # A key goes nowhere but to the target itself.
+    if urlsplit(goal)[:2] == urlsplit(base)[:2] and goal.startswith(base + "/"):
+        yield Ask(method="GET", path=goal[len(base) :])
