@@ -291,8 +291,10 @@ def _target(server: Server, row: Expectation) -> Target:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """What a whole proof leaves open: checks that no fault kills, checks that no fault tells apart,
-    and faults of the server that the list does not have.
+    """What a whole proof leaves open.
+
+    ``unproven`` are checks that no fault kills, ``alike`` groups of checks that no fault tells
+    apart, ``unlisted`` faults of the server that the list does not have.
     """
 
     unproven: tuple[str, ...]
