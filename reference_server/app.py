@@ -250,7 +250,7 @@ def _steps(
 
 def _each(events: Iterator[Step], edit: Callable[[bytes], bytes]) -> Iterator[Step]:
     for step in events:
-        yield step if step.data == b"[DONE]" else step._replace(data=edit(step.data))
+        yield step if step.data in {b"", b"[DONE]"} else step._replace(data=edit(step.data))
 
 
 def _edited(text: bytes, deeds: tuple[Deed, ...], call: Call | None) -> bytes:
@@ -348,8 +348,10 @@ def _chat(call: Call) -> Reply:
     completion = complete(
         payload, model=payload["model"], length=call.length, reasons=model.reasons
     )
+    # What the model does comes before the gateway's own additions, its faults after them.
+    completion = apply("completion", call.deeds, completion, call, kinds=("behaviour",))
     completion = call.profile.add(completion, model, payload)
-    completion = apply("completion", call.deeds, completion, call)
+    completion = apply("completion", call.deeds, completion, call, kinds=("fault", "oddity"))
     schedule = call.timing.schedule(completion.seed)
     reasoning = call.profile.show_reasoning
     if call.streams:

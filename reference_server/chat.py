@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from .jsontext import dumps
+from .jsontext import Json, dumps
 from .model import Spoken, ToolUse, prompt_tokens, seed_of, speak
 from .script import Step
 from .tokens import tokenize
@@ -222,7 +222,7 @@ def _logprob(token: str, place: int, alternatives: int) -> dict[str, Any]:
     }
 
 
-def _logprobs_of(completion: Completion, tokens: Sequence[str], start: int = 0) -> Any:
+def _logprobs_of(completion: Completion, tokens: Sequence[str], start: int = 0) -> Json:
     if completion.logprobs is None:
         return None
     return {

@@ -11,7 +11,9 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
+
+from .jsontext import Json
 
 __all__ = ["SchemaError", "instance"]
 
@@ -63,7 +65,7 @@ def _size(schema: Mapping[str, Any], keyword: str, default: int) -> int:
     return int(value) if _is_number(value) and value >= 0 else default
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -89,7 +91,7 @@ class _Maker:
                 raise SchemaError(f"{path}: the reference {reference!r} points nowhere")
         return node
 
-    def make(self, schema: object, path: str, depth: int) -> Any:  # noqa: C901, PLR0911, PLR0912  # one branch a keyword
+    def make(self, schema: object, path: str, depth: int) -> Json:  # noqa: C901, PLR0911, PLR0912  # one branch a keyword
         self.made += 1
         if depth > _DEEPEST or self.made > _MOST:
             raise SchemaError(f"{path}: no finite instance found")
@@ -143,7 +145,7 @@ class _Maker:
                     merged[key] = value
         return merged
 
-    def choose(self, schema: Mapping[str, Any], keyword: str, path: str, depth: int) -> Any:
+    def choose(self, schema: Mapping[str, Any], keyword: str, path: str, depth: int) -> Json:
         base = {key: value for key, value in schema.items() if key != keyword}
         branches = list(schema[keyword])
         if depth > _DEEP:  # nothing shortens an answer like null
@@ -306,6 +308,6 @@ def _matching(pattern: str, least: int, path: str) -> str:
     raise SchemaError(f"{path}: no string found for the pattern {pattern!r}")
 
 
-def instance(schema: object, seed: str = "") -> Any:
+def instance(schema: object, seed: str = "") -> Json:
     """Make an instance of a schema; raises SchemaError when none can be made."""
     return _Maker(schema, seed).make(schema, "$", 0)

@@ -6,11 +6,15 @@ an exponent. ``Verbatim`` puts text down as it is, for numbers that no value can
 
 import json
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
-__all__ = ["Verbatim", "dumps", "loads"]
+__all__ = ["Json", "Verbatim", "dumps", "loads"]
+
+
+Json: TypeAlias = Any
+"""A value that JSON can have, or one of a shape that only the reader knows."""
 
 
 class Verbatim(str):
@@ -19,7 +23,7 @@ class Verbatim(str):
     __slots__ = ()
 
 
-def _exact(value: object) -> Any:
+def _exact(value: object) -> Json:
     if isinstance(value, Verbatim):
         return orjson.Fragment(str(value))
     if isinstance(value, Decimal):
@@ -32,6 +36,6 @@ def dumps(value: object) -> bytes:
     return orjson.dumps(value, default=_exact, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
 
 
-def loads(text: bytes) -> Any:
+def loads(text: bytes) -> Json:
     """Read JSON that ``dumps`` wrote, with its fractions as ``Decimal``."""
     return json.loads(text, parse_float=Decimal)

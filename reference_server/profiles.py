@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from .chat import Choice, Completion
+from .jsontext import Json
 from .tokens import tokenize
 from .validate import CHAT_FIELDS, Rule, boolean, list_of, nullable, one_of, text
 
@@ -228,7 +229,7 @@ def _osmapi_add(completion: Completion, model: Model, payload: Mapping[str, Any]
     )
 
 
-def _plugin(value: Any, param: str) -> None:
+def _plugin(value: Json, param: str) -> None:
     """Accept a plugin by name or as an object with an ``id``: the vendor's pages show both."""
     if isinstance(value, dict):
         text()(value.get("id"), f"{param}.id")

@@ -68,7 +68,7 @@ class Reply:
     end: bytes = b"0\r\n\r\n"
     """What ends a chunked body."""
     ending: str = ""
-    """The act after the last write: empty keeps the connection as the protocol says."""
+    """The act after the last write; ``cut`` is a close before the end was sent, empty is none."""
     detached: bool = False
     """Goes on producing when the client has left."""
     reason: str | None = None
@@ -112,7 +112,10 @@ def head(reply: Reply, headers: Iterable[Header]) -> bytes:
 def sse(events: Iterable[Step]) -> Iterator[Step]:
     """Turn each event's data into the bytes of a server-sent event."""
     for step in events:
-        yield Step(step.at_ns, b"data: %b\n\n" % step.data, step.label, step.alone, step.act)
+        if step.act:
+            yield step
+        else:
+            yield Step(step.at_ns, b"data: %b\n\n" % step.data, step.label, step.alone)
 
 
 def frame_body(reply: Reply, text: bytes, *, close: bool) -> Iterator[Step]:
@@ -130,8 +133,7 @@ def frame_body(reply: Reply, text: bytes, *, close: bool) -> Iterator[Step]:
     yield Step(reply.at_ns, head(reply, headers), "head")
     if body and not reply.head_only:
         yield Step(reply.at_ns, body, "body")
-    if reply.ending:
-        yield Step(reply.at_ns, b"", reply.ending, act=reply.ending)
+    yield from _ending(reply, reply.at_ns)
 
 
 def frame_stream(reply: Reply, events: Iterable[Step], *, close: bool) -> Iterator[Step]:
@@ -151,9 +153,20 @@ def frame_stream(reply: Reply, events: Iterable[Step], *, close: bool) -> Iterat
     if reply.head_only:
         return
     chunk = reply.chunk if framing == "chunked" else bytes
-    for at_ns, data, label, alone, act in events:  # noqa: B020  # the last one's time is used below
+    for step in events:
+        at_ns, data, label, alone, act = step
         yield Step(at_ns, chunk(data) if data else b"", label, alone, act)
+        if act:
+            return
     if framing == "chunked" and reply.end:
         yield Step(at_ns, reply.end, "end")
+    yield from _ending(reply, at_ns)
+
+
+def _ending(reply: Reply, at_ns: int) -> Iterator[Step]:
+    if reply.ending == "reset":
+        # What was sent has to leave first: a reset throws away what still waits.
+        at_ns += 20_000_000
     if reply.ending:
-        yield Step(at_ns, b"", reply.ending, act=reply.ending)
+        act = "close" if reply.ending == "cut" else reply.ending
+        yield Step(at_ns, b"", reply.ending, act=act)

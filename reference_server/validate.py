@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .errors import ApiError
+from .jsontext import Json
 
 __all__ = ["CHAT_FIELDS", "Rule", "check_chat", "list_of", "number", "one_of", "text"]
 
-Rule = Callable[[Any, str], None]
+Rule = Callable[[Json, str], None]
 
 _NAMES = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -60,7 +61,7 @@ def number(low: float | None = None, high: float | None = None, *, whole: bool =
     """Accept a number within a range; a whole one may be written as 3 or 3.0."""
     wanted = "an integer" if whole else "a number"
 
-    def check(value: Any, param: str) -> None:
+    def check(value: Json, param: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise wrong_type(param, wanted, value)
         if whole and value != int(value):
@@ -73,7 +74,7 @@ def number(low: float | None = None, high: float | None = None, *, whole: bool =
     return check
 
 
-def boolean(value: Any, param: str) -> None:
+def boolean(value: Json, param: str) -> None:
     """Accept true or false."""
     if not isinstance(value, bool):
         raise wrong_type(param, "a boolean", value)
@@ -82,7 +83,7 @@ def boolean(value: Any, param: str) -> None:
 def text(most: int | None = None) -> Rule:
     """Accept a string, of so many characters at most."""
 
-    def check(value: Any, param: str) -> None:
+    def check(value: Json, param: str) -> None:
         if not isinstance(value, str):
             raise wrong_type(param, "a string", value)
         if most is not None and len(value) > most:
@@ -94,7 +95,7 @@ def text(most: int | None = None) -> Rule:
 def one_of(*values: str) -> Rule:
     """Accept one of these strings."""
 
-    def check(value: Any, param: str) -> None:
+    def check(value: Json, param: str) -> None:
         if not isinstance(value, str):
             raise wrong_type(param, "a string", value)
         if value not in values:
@@ -106,7 +107,7 @@ def one_of(*values: str) -> Rule:
 def list_of(rule: Rule, least: int = 0, most: int | None = None) -> Rule:
     """Accept an array whose items obey a rule."""
 
-    def check(value: Any, param: str) -> None:
+    def check(value: Json, param: str) -> None:
         if not isinstance(value, list):
             raise wrong_type(param, "an array", value)
         if len(value) < least or (most is not None and len(value) > most):
@@ -121,7 +122,7 @@ def object_(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = 
     """Accept an object with these members; others are ignored."""
     known = {**required, **(optional or {})}
 
-    def check(value: Any, param: str) -> None:
+    def check(value: Json, param: str) -> None:
         if not isinstance(value, dict):
             raise wrong_type(param, "an object", value)
         for name in required:
@@ -137,7 +138,7 @@ def object_(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = 
 def by_type(rules: Mapping[str, Rule]) -> Rule:
     """Accept an object whose ``type`` chooses the rule for the rest."""
 
-    def check(value: Any, param: str) -> None:
+    def check(value: Json, param: str) -> None:
         object_({"type": one_of(*rules)})(value, param)
         rules[value["type"]](value, param)
 
@@ -147,7 +148,7 @@ def by_type(rules: Mapping[str, Rule]) -> Rule:
 def nullable(rule: Rule) -> Rule:
     """Accept null as well."""
 
-    def check(value: Any, param: str) -> None:
+    def check(value: Json, param: str) -> None:
         if value is not None:
             rule(value, param)
 
@@ -157,7 +158,7 @@ def nullable(rule: Rule) -> Rule:
 def map_of(rule: Rule, most: int | None = None, longest_key: int | None = None) -> Rule:
     """Accept an object whose members all obey a rule."""
 
-    def check(value: Any, param: str) -> None:
+    def check(value: Json, param: str) -> None:
         if not isinstance(value, dict):
             raise wrong_type(param, "an object", value)
         if most is not None and len(value) > most:
@@ -170,21 +171,21 @@ def map_of(rule: Rule, most: int | None = None, longest_key: int | None = None) 
     return check
 
 
-def _anything(_value: Any, _param: str) -> None:
+def _anything(_value: Json, _param: str) -> None:
     return
 
 
-def _object(value: Any, param: str) -> None:
+def _object(value: Json, param: str) -> None:
     object_({})(value, param)
 
 
-def _function_name(value: Any, param: str) -> None:
+def _function_name(value: Json, param: str) -> None:
     text()(value, param)
     if not _NAME.fullmatch(value):
         raise wrong_value(param, "1 to 64 of the characters a-z, A-Z, 0-9, _ and -")
 
 
-def _stop(value: Any, param: str) -> None:
+def _stop(value: Json, param: str) -> None:
     if isinstance(value, str):
         return
     if not isinstance(value, list):
@@ -209,7 +210,7 @@ _PARTS: dict[str, Rule] = {
 def _content(parts: Mapping[str, Rule]) -> Rule:
     rule = list_of(by_type(parts), 1)
 
-    def check(value: Any, param: str) -> None:
+    def check(value: Json, param: str) -> None:
         if isinstance(value, str):
             return
         if not isinstance(value, list):
@@ -247,7 +248,7 @@ _ROLES: dict[str, Rule] = {
 }
 
 
-def _message(value: Any, param: str) -> None:
+def _message(value: Json, param: str) -> None:
     object_({"role": one_of(*_ROLES)})(value, param)
     _ROLES[value["role"]](value, param)
     if (
@@ -293,7 +294,7 @@ _NAMED_CHOICE = by_type(
 )
 
 
-def _tool_choice(value: Any, param: str) -> None:
+def _tool_choice(value: Json, param: str) -> None:
     if isinstance(value, str):
         one_of("none", "auto", "required")(value, param)
     elif isinstance(value, dict):

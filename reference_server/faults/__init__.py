@@ -6,10 +6,24 @@ cope with. Each is reached by URL (``/with/NAME/v1``), by model name (``gpt-4o-m
 the whole server (``--with NAME``).
 """
 
-from . import timing
+from . import (
+    bodies,
+    chunks,
+    framing,
+    oddities,
+    packets,
+    parameters,
+    refusals,
+    timing,
+    tools,
+    transport,
+    usage,
+)
 from .table import TABLE, Behaviour, Deed, apply, parse
 
 __all__ = ["FAULTS", "TABLE", "Behaviour", "Deed", "apply", "parse"]
 
 FAULTS = TABLE
-_ROOMS = (timing,)
+_PARTS = (
+    framing, chunks, tools, usage, parameters, refusals, bodies, transport, oddities, packets, timing
+)  # fmt: skip

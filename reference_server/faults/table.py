@@ -22,13 +22,15 @@ from typing import Any, Literal, TypeVar, get_args
 from urllib.parse import unquote
 
 from ..errors import OptionError, unknown
+from ..jsontext import Json
 
-__all__ = ["TABLE", "Behaviour", "Deed", "Kind", "Level", "apply", "behaviour", "parse"]
+__all__ = ["TABLE", "Behaviour", "Deed", "Kind", "Level", "apply", "behaviour", "fault", "oddity", "parse", "whole"]
 
 Kind = Literal["fault", "oddity", "behaviour"]
 Level = Literal["request", "completion", "reply", "json", "chunks", "text", "events", "wire"]
 Act = Callable[..., Any]
 _Act = TypeVar("_Act", bound=Act)
+_ALL: tuple[Kind, ...] = ("fault", "oddity", "behaviour")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,16 @@ def behaviour(  # noqa: PLR0913  # one argument a column
     return add
 
 
+def fault(name: str, level: Level, says: str, seen_in: str = "", **more: Any) -> Any:  # noqa: ANN401  # as behaviour
+    """Add a row for a deed that breaks one promise."""
+    return behaviour(name, "fault", level, says, seen_in=seen_in, **more)
+
+
+def oddity(name: str, level: Level, says: str, **more: Any) -> Any:  # noqa: ANN401  # as behaviour
+    """Add a row for a deed that is legal and that the official clients tolerate."""
+    return behaviour(name, "oddity", level, says, **more)
+
+
 def parse(text: str) -> Deed:
     """Find the row that a text such as ``drop-field:usage.total_tokens`` or ``itl=20`` names."""
     cut = min((place for place in (text.find(":"), text.find("=")) if place >= 0), default=-1)
@@ -112,11 +124,13 @@ def parse(text: str) -> Deed:
     return Deed(row, value, text)
 
 
-def apply(level: Level, deeds: Iterable[Deed], value: Any, call: Any) -> Any:
-    """Apply the deeds of a level, in order."""
+def apply(
+    level: Level, deeds: Iterable[Deed], value: Json, call: object, *, kinds: Iterable[Kind] = _ALL
+) -> Json:
+    """Apply the deeds of a level (those of some kinds), in order."""
     for deed in deeds:
         row = deed.behaviour
-        if row.level == level:
+        if row.level == level and row.kind in kinds:
             value = row.act(*(value, call, deed.argument)[: row.arity])
     return value
 

@@ -13,6 +13,7 @@ from ..chat import Choice, Completion, Timing
 from ..errors import ApiError
 from ..jsontext import dumps
 from ..script import Reply, Step
+from ..tokens import tokenize
 from .table import behaviour, whole
 
 __all__: list[str] = []
@@ -113,55 +114,71 @@ def _after(steps: Iterator[Step], tokens: int) -> Iterator[tuple[Step, bool]]:
         seen += step.label in _TOKENS
 
 
+_FAILURE = {
+    "error": {
+        "message": "The model failed while it answered.",
+        "type": "server_error",
+        "param": None,
+        "code": "upstream_failure",
+    }
+}
+
+
 @behaviour(
-    "midstream-error", "behaviour", "chunks",
-    "Fails after some tokens: sends an error object as an event, and ends the stream.",
+    "midstream-error", "behaviour", "reply",
+    "Fails after some tokens: sends an error object as an event and ends the stream; "
+    "without streaming it answers 500.",
     parameter="tokens before the error (3)", read=whole(0, 100_000), default="3",
     seen_in="an upstream overloaded in mid-answer",
 )  # fmt: skip
-def _midstream_error(steps: Iterator[Step], _: Call, tokens: int) -> Iterator[Step]:
-    error = {
-        "error": {
-            "message": "The model failed while it answered.",
-            "type": "server_error",
-            "param": None,
-            "code": "upstream_failure",
-        }
-    }
+def _midstream_error(reply: Reply, _: Call, tokens: int) -> Reply:
+    if reply.error:
+        return reply
+    if reply.events is None:
+        return replace(reply, status=500, body=_FAILURE, error=True)
+    last = Step(0, dumps(_FAILURE), "error")
+    return replace(reply, events=_until(reply.events, tokens, last))
+
+
+def _until(steps: Iterator[Step], tokens: int, last: Step) -> Iterator[Step]:
     for step, over in _after(steps, tokens):
         if over:
-            yield Step(step.at_ns, dumps(error), "error")
+            yield last._replace(at_ns=step.at_ns + last.at_ns)
             return
         yield step
 
 
-@behaviour(
-    "cut", "behaviour", "wire",
-    "Closes the connection after some tokens, without any end of the answer.",
-    parameter="tokens before the cut (3)", read=whole(0, 100_000), default="3",
-    seen_in="an upstream that is restarted in mid-answer",
-)  # fmt: skip
-def _cut(steps: Iterator[Step], _: Call, tokens: int) -> Iterator[Step]:
-    for step, over in _after(steps, tokens):
-        if over or step.label == "body":
-            yield Step(step.at_ns, step.data[: len(step.data) // 2], step.label, alone=True)
-            yield Step(step.at_ns, b"", "cut", act="close")
-            return
-        yield step
+def _broken_off(reply: Reply, tokens: int, act: str) -> Reply:
+    """Break a stream off after some tokens, and a body in its middle, by an act."""
+    if reply.events is not None:
+        # A reset throws away what still waits to be sent, so it comes a little later.
+        wait_ns = 20 * _MS if act == "reset" else 0
+        label = "cut" if act == "close" else act
+        return replace(reply, events=_until(reply.events, tokens, Step(wait_ns, b"", label, act=act)))
+    text = reply.text if reply.text is not None else dumps(reply.body)
+    half = len(text) // 2
+    ending = "cut" if act == "close" else act
+    return replace(reply, text=text[:half], announced=len(text) - half, ending=ending)
 
 
-@behaviour(
-    "reset", "behaviour", "wire", "Resets the connection after some tokens.",
-    parameter="tokens before the reset (3)", read=whole(0, 100_000), default="3",
-    seen_in="an upstream that dies in mid-answer",
-)  # fmt: skip
-def _reset(steps: Iterator[Step], _: Call, tokens: int) -> Iterator[Step]:
-    for step, over in _after(steps, tokens):
-        if over or step.label == "body":
-            # The wait lets what was sent leave, which a reset would otherwise throw away.
-            yield Step(step.at_ns + 20 * _MS, b"", "reset", act="reset")
-            return
-        yield step
+_BREAKS = {
+    "cut": ("close", "Closes the connection after some tokens, without any end of the answer."),
+    "reset": ("reset", "Resets the connection after some tokens."),
+    "hang": ("stall", "Stops for ever after some tokens, with the connection open."),
+}
+
+
+def _add_break(name: str, act: str, says: str) -> None:
+    @behaviour(
+        name, "behaviour", "reply", says, parameter="tokens before it (3)",
+        read=whole(0, 100_000), default="3", seen_in="an upstream that dies in mid-answer",
+    )  # fmt: skip
+    def _break(reply: Reply, _: Call, tokens: int) -> Reply:
+        return _broken_off(reply, tokens, act)
+
+
+for _name, (_act, _says) in _BREAKS.items():
+    _add_break(_name, _act, _says)
 
 
 @behaviour(
@@ -193,18 +210,6 @@ def _stall(steps: Iterator[Step], _: Call, argument: tuple[int, int]) -> Iterato
     ms, tokens = argument
     for step, over in _after(steps, tokens):
         yield step._replace(at_ns=step.at_ns + ms * _MS) if over else step
-
-
-@behaviour(
-    "hang", "behaviour", "chunks", "Stops for ever after some tokens, with the connection open.",
-    parameter="tokens before it (3)", read=whole(0, 100_000), default="3",
-)  # fmt: skip
-def _hang(steps: Iterator[Step], _: Call, tokens: int) -> Iterator[Step]:
-    for step, over in _after(steps, tokens):
-        if over:
-            yield Step(step.at_ns, b"", "stall", act="stall")
-            return
-        yield step
 
 
 @behaviour(
@@ -266,3 +271,21 @@ def _cached(completion: Completion, _: Call, tokens: int) -> Completion:
     cached = min(tokens, usage.get("prompt_tokens", 0))
     details = {**usage.get("prompt_tokens_details", {}), "cached_tokens": cached}
     return replace(completion, usage={**usage, "prompt_tokens_details": details})
+
+
+@behaviour(
+    "sloppy-json", "behaviour", "completion",
+    "Wraps JSON that was asked for in a Markdown fence, with a comma too many.",
+    seen_in="models without constrained decoding",
+)  # fmt: skip
+def _sloppy_json(completion: Completion, call: Call) -> Completion:
+    form = call.payload.get("response_format") or {}
+    if form.get("type") not in {"json_object", "json_schema"}:
+        return completion
+
+    def sloppy(choice: Choice) -> Choice:
+        text = choice.text
+        inner = f"{text[:-1]},{text[-1]}" if text.endswith("}") and len(text) > 2 else text
+        return replace(choice, tokens=tokenize(f"```json\n{inner}\n```"))
+
+    return replace(completion, choices=tuple(sloppy(choice) for choice in completion.choices))

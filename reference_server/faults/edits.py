@@ -1,0 +1,58 @@
+"""What many rows need: to edit the JSON of a stream's events, and to find things in it."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from ..jsontext import Json, dumps, loads
+from ..script import Step
+
+__all__ = ["choices_of", "deltas_of", "edit", "edit_each", "insert_after", "tool_calls_of"]
+
+TOKENS = frozenset({"content", "reasoning", "tool", "arguments"})
+
+
+def edit(step: Step, change: Callable[[Json], Json]) -> Step:
+    """Change the JSON of an event; the function changes it in place or returns another."""
+    value = loads(step.data)
+    changed = change(value)
+    return step._replace(data=dumps(value if changed is None else changed))
+
+
+def edit_each(
+    steps: Iterable[Step], change: Callable[[Json], Json], *labels: str
+) -> Iterator[Step]:
+    """Change the JSON of each event that has one of the labels (of all objects, without any)."""
+    for step in steps:
+        if step.data.startswith(b"{") and (not labels or step.label in labels):
+            yield edit(step, change)
+        else:
+            yield step
+
+
+def insert_after(
+    steps: Iterable[Step], data: bytes, label: str = "extra", after: int = 2
+) -> Iterator[Step]:
+    """Insert an event after each so many events."""
+    for place, step in enumerate(steps, start=1):
+        yield step
+        if place % after == 0 and step.label in TOKENS:
+            yield Step(step.at_ns, data, label)
+
+
+def choices_of(value: Json) -> list[Json]:
+    """Return the choices of an object, or none."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    return choices if isinstance(choices, list) else []
+
+
+def deltas_of(value: Json) -> list[Json]:
+    """Return the deltas of a chunk's choices."""
+    return [choice["delta"] for choice in choices_of(value) if choice.get("delta") is not None]
+
+
+def tool_calls_of(value: Json) -> list[Json]:
+    """Return the tool calls in a chunk's deltas or in a body's messages."""
+    found: list[Json] = []
+    for choice in choices_of(value):
+        holder = choice.get("delta") or choice.get("message") or {}
+        found += holder.get("tool_calls") or []
+    return found

@@ -1,0 +1,254 @@
+"""Faults of usage and cost: counts and money that do not add up, or are not there."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+
+from ..call import Call
+from ..chat import Completion
+from ..jsontext import Json, Verbatim, loads
+from ..script import Step
+from .edits import edit, edit_each
+from .table import fault, oddity
+
+__all__: list[str] = []
+
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+def _with(completion: Completion, **changes: Json) -> Completion:
+    if completion.usage is None:
+        return completion
+    return replace(completion, usage={**completion.usage, **changes})
+
+
+def _count(completion: Completion, name: str) -> int:
+    return int((completion.usage or {}).get(name, 0))
+
+
+@fault("usage-missing", "completion", "Gives no usage at all.")
+def _missing(completion: Completion) -> Completion:
+    return replace(completion, usage=None)
+
+
+@fault("usage-missing-in-stream", "chunks", "Sends no usage in a stream although it was asked for.",
+       "options lost on the way")  # fmt: skip
+def _missing_in_stream(steps: Iterator[Step]) -> Iterator[Step]:
+    return (step for step in steps if step.label != "usage")
+
+
+@fault("usage-wrong-sum", "completion", "Gives a total that is not the sum of its parts.")
+def _wrong_sum(completion: Completion) -> Completion:
+    return _with(completion, total_tokens=_count(completion, "total_tokens") + 1)
+
+
+@fault("usage-negative", "completion", "Gives a negative count of completion tokens.")
+def _negative(completion: Completion) -> Completion:
+    used = -_count(completion, "completion_tokens") - 1
+    return _with(
+        completion, completion_tokens=used, total_tokens=_count(completion, "prompt_tokens") + used
+    )
+
+
+@fault("usage-float", "completion", "Writes counts with a fraction, as in 8.0.")
+def _float(completion: Completion) -> Completion:
+    return _with(
+        completion, **{name: Verbatim(f"{_count(completion, name)}.0") for name in _COUNTS}
+    )
+
+
+@fault("usage-string", "completion", "Writes counts as strings.")
+def _string(completion: Completion) -> Completion:
+    return _with(completion, **{name: str(_count(completion, name)) for name in _COUNTS})
+
+
+@fault("usage-null", "completion", "Gives null for the counts of prompt and completion.")
+def _null(completion: Completion) -> Completion:
+    return _with(completion, prompt_tokens=None, completion_tokens=None)
+
+
+@fault("usage-zero", "completion", "Counts nothing: all counts are 0.", "streams billed as free")
+def _zero(completion: Completion) -> Completion:
+    return _with(completion, **dict.fromkeys(_COUNTS, 0))
+
+
+@fault("usage-reasoning-excess", "completion",
+       "Counts more reasoning tokens than completion tokens.", "reasoning left out of the count",
+       )  # fmt: skip
+def _reasoning_excess(completion: Completion) -> Completion:
+    details = dict((completion.usage or {}).get("completion_tokens_details") or {})
+    details["reasoning_tokens"] = _count(completion, "completion_tokens") + 1
+    return _with(completion, completion_tokens_details=details)
+
+
+@fault("usage-cached-excess", "completion", "Counts more cached tokens than prompt tokens.")
+def _cached_excess(completion: Completion) -> Completion:
+    details = dict((completion.usage or {}).get("prompt_tokens_details") or {})
+    details["cached_tokens"] = _count(completion, "prompt_tokens") + 1
+    return _with(completion, prompt_tokens_details=details)
+
+
+@fault("usage-over-limit", "completion", "Counts more completion tokens than the limit allows.")
+def _over_limit(completion: Completion, call: Call) -> Completion:
+    limits = [call.payload.get(name) for name in ("max_tokens", "max_completion_tokens")]
+    given = [int(limit) for limit in limits if limit is not None]
+    if not given:
+        return completion
+    used = max(given) + 1
+    return _with(
+        completion, completion_tokens=used, total_tokens=_count(completion, "prompt_tokens") + used
+    )
+
+
+@fault("usage-prompt-differs-in-stream", "completion",
+       "Counts other prompt tokens in a stream than without.")  # fmt: skip
+def _prompt_differs(completion: Completion, call: Call) -> Completion:
+    if not call.streams:
+        return completion
+    return _with(
+        completion,
+        prompt_tokens=_count(completion, "prompt_tokens") + 7,
+        total_tokens=_count(completion, "total_tokens") + 7,
+    )
+
+
+@fault("usage-unasked", "request", "Sends a usage chunk that was not asked for.",
+       "clients that read choices[0]")  # fmt: skip
+def _unasked(call: Call) -> Call:
+    if not call.streams:
+        return call
+    return replace(call, payload={**call.payload, "stream_options": {"include_usage": True}})
+
+
+@fault("usage-not-last", "chunks", "Sends the usage chunk before the last chunk of the choice.")
+def _not_last(steps: Iterator[Step]) -> Iterator[Step]:
+    held: list[Step] = []
+    for step in steps:
+        if step.label == "finish":
+            held.append(step)
+            continue
+        yield step
+        if step.label == "usage":
+            yield from held
+            held = []
+    yield from held
+
+
+@fault("usage-on-finish-chunk", "chunks", "Puts usage into the last chunk of the choice.")
+def _on_finish(steps: Iterator[Step]) -> Iterator[Step]:
+    held: Step | None = None
+    for step in steps:
+        if step.label == "finish":
+            if held is not None:
+                yield held
+            held = step
+        elif step.label == "usage" and held is not None:
+            usage = loads(step.data).get("usage")
+            yield edit(held, lambda value, u=usage: value.update(usage=u))
+            held = None
+        else:
+            if held is not None:
+                yield held
+                held = None
+            yield step
+
+
+@fault("choices-null-on-usage", "chunks", "Sends null for the choices of the usage chunk.")
+def _choices_null(steps: Iterator[Step]) -> Iterator[Step]:
+    return edit_each(steps, lambda value: value.update(choices=None), "usage")
+
+
+@fault("choices-missing-on-usage", "chunks", "Leaves the choices out of the usage chunk.",
+       "clients that iterate over choices")  # fmt: skip
+def _choices_missing(steps: Iterator[Step]) -> Iterator[Step]:
+    return edit_each(steps, lambda value: value.pop("choices", None) and None, "usage")
+
+
+@fault("usage-null-missing", "chunks", "Leaves usage: null out of the other chunks.")
+def _null_missing(steps: Iterator[Step]) -> Iterator[Step]:
+    def change(value: Json) -> None:
+        if value.get("usage", 0) is None:
+            del value["usage"]
+
+    return edit_each(steps, change)
+
+
+# Cost
+
+
+def _costs(completion: Completion) -> dict[str, Decimal]:
+    return {
+        name: value for name, value in (completion.usage or {}).items() if name.startswith("cost_")
+    }
+
+
+def _without_cost(value: Json) -> None:
+    usage = value.get("usage")
+    if isinstance(usage, dict):
+        for name in [name for name in usage if name.startswith("cost_")]:
+            del usage[name]
+
+
+@fault("cost-missing", "completion", "Gives usage without any cost.")
+def _cost_missing(completion: Completion) -> Completion:
+    usage = completion.usage
+    if usage is None:
+        return completion
+    kept = {name: value for name, value in usage.items() if not name.startswith("cost_")}
+    return replace(completion, usage=kept)
+
+
+@fault("cost-missing-in-stream", "chunks", "Gives no cost in a stream.", "streams billed as free")
+def _cost_missing_in_stream(steps: Iterator[Step]) -> Iterator[Step]:
+    return edit_each(steps, _without_cost, "usage")
+
+
+def _cost(completion: Completion, **changes: Json) -> Completion:
+    return _with(completion, **changes) if _costs(completion) else completion
+
+
+@fault("cost-sum-wrong", "completion", "Gives a total cost that is not the sum of its parts.")
+def _cost_sum(completion: Completion) -> Completion:
+    total = _costs(completion).get("cost_usd_total", Decimal(0))
+    return _cost(completion, cost_usd_total=total * 2 + Decimal("0.01"))
+
+
+@fault("cost-negative", "completion", "Gives a negative cost of the output, and the sum of that.")
+def _cost_negative(completion: Completion) -> Completion:
+    costs = _costs(completion)
+    output = -costs.get("cost_usd_output", Decimal(0)) - Decimal("0.001")
+    total = costs.get("cost_usd_input", Decimal(0)) + output
+    return _cost(completion, cost_usd_output=output, cost_usd_total=total)
+
+
+@fault("cost-string", "completion", "Writes costs as strings with an exponent.")
+def _cost_string(completion: Completion) -> Completion:
+    return _cost(
+        completion, **{name: f"{value:E}" for name, value in _costs(completion).items()}
+    )
+
+
+@fault("cost-nan", "completion", "Writes NaN for the total cost, which is not JSON.")
+def _cost_nan(completion: Completion) -> Completion:
+    return _cost(completion, cost_usd_total=Verbatim("NaN"))
+
+
+@fault("cost-rounded-to-zero", "completion", "Rounds costs to cents, so that small ones vanish.")
+def _cost_rounded(completion: Completion) -> Completion:
+    return _cost(
+        completion,
+        **{name: value.quantize(Decimal("0.01")) for name, value in _costs(completion).items()},
+    )
+
+
+@oddity("cost-echo", "completion", "Repeats the total in cost_usd_request, as the sample does.")
+def _cost_echo(completion: Completion) -> Completion:
+    total = _costs(completion).get("cost_usd_total", Decimal(0))
+    return _cost(completion, cost_usd_request=total)
+
+
+@oddity("cost-exponent", "completion", "Writes costs with an exponent, as JSON allows.")
+def _cost_exponent(completion: Completion) -> Completion:
+    return _cost(
+        completion, **{name: Verbatim(f"{value:E}") for name, value in _costs(completion).items()}
+    )
