@@ -12,19 +12,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gateproof.errors import UsageError, unknown_name
 from gateproof.sample import NEVER, ErrorKind, Samples
 
 __all__ = [
     "METRIC_SAYS",
     "NS_PER_MS",
-    "SLO_NAMES",
     "US_PER_MS",
     "Spread",
     "distribution",
     "goodput",
     "metrics",
-    "parse_slos",
     "series",
     "spread",
     "token_count",
@@ -47,8 +44,6 @@ METRIC_SAYS: Final[dict[str, str]] = {
     "connect_ms": "making a connection, name look-up and TLS included; fresh connections only",
     "stream_tokens_per_s": "output tokens per second of one stream, from its first to its last",
 }
-
-SLO_NAMES: Final = ("ttft_ms", "content_ms", "tpot_ms", "e2e_ms")
 
 NS_PER_MS: Final = 1e6
 US_PER_MS: Final = 1e3
@@ -79,25 +74,6 @@ class Spread:
     p99: float | None = None
     p999: float | None = None
     max: float | None = None
-
-
-def parse_slos(text: str) -> dict[str, float]:
-    """Read ``ttft_ms=500,e2e_ms=3000``; a wrong name or number is a UsageError."""
-    slos = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        name, _, value = part.partition("=")
-        if name not in SLO_NAMES:
-            raise unknown_name("SLO", name, SLO_NAMES)
-        try:
-            slos[name] = float(value)
-        except ValueError:
-            slos[name] = -1.0
-        if not 0 < slos[name] < float("inf"):
-            raise UsageError(
-                f"The SLO {name} needs a number of milliseconds; got {value!r}.",
-                "Write it as in ttft_ms=500,e2e_ms=3000.",
-            )
-    return slos
 
 
 def spread(values: NDArray[Any]) -> Spread:
