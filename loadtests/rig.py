@@ -7,6 +7,7 @@ Rules. The key's variable is named (``--key-env``), its value is read here and g
 the request. A wrong option ends the process with status 2 and a message, before any request.
 """
 
+import inspect
 import os
 import sys
 from argparse import ArgumentParser
@@ -14,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gevent
 from locust import events
+from locust.exception import StopUser
 
 from gateproof.errors import GateproofError, UsageError
 from gateproof.plan import LoadPlan, parse_slos
@@ -54,9 +57,31 @@ class Rig:
         self.recorder = Recorder(plan, folder, fire, key=key, progress=options.progress)
         self._head = self._client.head("/chat/completions", key, self._prompts.length)
         self._arrivals: Arrivals | None = None
+        self._over = False
+
+    def start(self, quit_test: Callable[[], None], *, for_s: float, drain_s: float) -> None:
+        """Begin; with ``for_s``, end the load after exactly that long, let it drain, and quit."""
+        inspect.stack()  # Locust calls it when it stops: the first time, that takes 150 ms
+        self.recorder.start()
+        if for_s:
+            gevent.spawn_later(for_s, self._finish, quit_test, drain_s)
+
+    def _finish(self, quit_test: Callable[[], None], drain_s: float) -> None:
+        """End the offered load, wait for what runs, and end the test."""
+        self.stopping()
+        ticks = round(drain_s / 0.05)
+        while ticks > 0 and self._client.active:
+            gevent.sleep(0.05)
+            ticks -= 1
+        quit_test()
 
     def chat(self, due_ns: int = 0, delayed: bool = False) -> None:  # noqa: FBT001, FBT002  # a greenlet's arguments
         """Make one streamed chat request and record it; due now unless said otherwise."""
+        if self._over and due_ns:
+            self._abandon(due_ns)
+            return
+        if self._over:
+            raise StopUser
         number = self.recorder.started
         self.recorder.started = number + 1
         sample = Sample(due_ns=due_ns, number=number, flags=int(Flag.DELAYED) if delayed else 0)
@@ -82,6 +107,7 @@ class Rig:
 
     def stopping(self) -> None:
         """End the offered load."""
+        self._over = True
         self.recorder.stopping()
         if self._arrivals is not None:
             self._arrivals.stop()
@@ -121,7 +147,9 @@ def serve(scenario: str, *, open_model: bool) -> None:  # noqa: C901  # five sho
             sys.stderr.write(f"{error}\n")
             sys.stderr.flush()
             os._exit(error.exit_status)  # Locust goes on after an exception in a listener
-        rig().recorder.start()
+        options = environment.parsed_options
+        quit_test, drain_s = environment.runner.quit, environment.stop_timeout or 0.0
+        rig().start(quit_test, for_s=options.for_s, drain_s=drain_s)
 
     def stopping(**_: object) -> None:
         for one in _running:
@@ -148,6 +176,7 @@ def _options(parser: ArgumentParser, *, open_model: bool) -> None:
     add("--model", default="gpt-4o-mini", help="the model to ask for")
     add("--key-env", default="", metavar="NAME", help="the environment variable that holds the key")
     add("--samples", default="", metavar="DIR", help="write samples into this folder")
+    add("--for-s", type=float, default=0.0, help="end the load after exactly so many seconds")
     add("--seed", type=int, default=1, help="of prompts and arrivals")
     add("--max-tokens", type=int, default=None, help="max_tokens of each request")
     add("--prompt-words", type=int, default=40, help="words in each prompt")
@@ -203,7 +232,7 @@ def _plan(scenario: str, environment: Any, *, open_model: bool) -> LoadPlan:  # 
         model=options.model,
         users=users,
         rate_per_s=options.rate if open_model else None,
-        duration_s=options.run_time or None,
+        duration_s=options.for_s or options.run_time or None,
         warm_up_s=options.warm_up_s,
         seed=options.seed,
         cap=options.cap if open_model else None,
