@@ -56,6 +56,7 @@ _LEAST: Final[dict[str, tuple[float, int]]] = {
     "p999": (99.9, 1000),
 }
 _CDF_POINTS: Final = 201
+_TORN_BIN: Final = 0.5  # less than half a bin at the end belongs to the bin before it
 _MOST_BINS: Final = 600  # a chart has no more columns than that
 _EDGES_MS: Final = 0.01 * 1.1 ** np.arange(0, 200)  # 10 us to 28 min, 10 % a step: they merge
 
@@ -233,17 +234,18 @@ def series(
     bin_s = next(
         s for s in (1, 2, 5, 10, 30, 60, 300, 900, 3600, 10**6) if seconds / s <= _MOST_BINS
     )
-    bins = int(np.ceil(seconds / bin_s))
+    bins = max(int(np.ceil(seconds / bin_s - _TORN_BIN)), 1)
+    widths = np.full(bins, float(bin_s))
+    widths[-1] = seconds - (bins - 1) * bin_s
 
     def place(at_ns: NDArray[Any]) -> NDArray[Any]:
-        return (at_ns - start_ns) // (bin_s * 10**9)
+        at = np.minimum((at_ns - start_ns) // (bin_s * 10**9), bins - 1)
+        return np.where((at_ns < start_ns) | (at_ns > end_ns), -1, at)
 
     def rate(at_ns: NDArray[Any]) -> list[float]:
         at = place(at_ns)
-        counts = np.bincount(at[(at >= 0) & (at < bins)], minlength=bins)
-        widths = np.full(bins, float(bin_s))
-        widths[-1] = max(seconds - (bins - 1) * bin_s, 1e-3)  # the last bin may be shorter
-        return [round(float(rate), 3) for rate in counts / widths]
+        counts = np.bincount(at[at >= 0], minlength=bins)
+        return [round(float(each), 3) for each in counts / widths]
 
     ended = rows[rows["end_us"] != NEVER]
     end_at = ended["sent_ns"] + ended["end_us"].astype(np.int64) * 1000
