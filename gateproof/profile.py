@@ -26,6 +26,7 @@ __all__ = ["OPTIONS", "Override", "Profile", "load_profile", "profile_names"]
 
 OPTIONS: Mapping[str, str] = {
     "cost_sums": "the sums of cost parts that may make the total, each a list of part names",
+    "undocumented": "values of the upstream that the vendor does not name: a member and its value",
     "usage_sums": "the sums of usage counters that may make total_tokens, each a list of names",
 }
 

@@ -1,0 +1,352 @@
+"""The proof: each fault of the reference server against each check.
+
+One reference server is started; every scenario is recorded against its healthy base URL and against
+``/with/<fault>/`` for every row of the kill list, and all is judged in this process. The controlled
+upstream is the same server, so that it plays the gateway and its upstream at once.
+
+Rules: under a fault the checks with a finding are exactly those that the list names, and those that
+became untestable or inconclusive are exactly the ones it names apart; a healthy server and a legal
+oddity give no finding at all; a check that no fault kills is not a check; two checks that no fault
+tells apart are one check. Generative checks stand outside of this matrix: for them the list names
+faults that they must find.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import urllib.parse
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from gateproof.check import Check, Result
+from gateproof.conform import judge_all, make_plan, record_plan
+from gateproof.errors import GateproofError, unknown_name
+from gateproof.profile import load_profile, profile_names
+from gateproof.target import Target, Upstream
+from gateproof.transcript import Transcript
+
+__all__ = [
+    "Expectation",
+    "Outcome",
+    "Server",
+    "gaps",
+    "load_kills",
+    "plan_rows",
+    "prove",
+    "serving",
+]
+
+DEMO_KEY = "sk-gateproof-demo"  # the reference server's own; it opens nothing else
+KEY_ENV = "GATEPROOF_DEMO_KEY"
+FINDINGS = ("fail", "warn", "info", "departs")
+AT_ONCE = 4  # rows recorded at the same time: enough to hide the silence of those that hang
+IDLE_TIMEOUT_S = 2.5  # more than the checks' patience with a server on this machine
+GENERATIVE = "generative"
+CASES = 25  # generated requests for each generative scenario
+START_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A row of the kill list: what a fault must do to the checks, and to no other.
+
+    ``fault`` is empty for the healthy server. ``finds`` makes it a generative row: these checks
+    must find the fault, whatever others do.
+    """
+
+    profile: str
+    fault: str
+    kind: str = "fault"
+    kills: frozenset[str] = frozenset()
+    untestable: frozenset[str] = frozenset()
+    inconclusive: frozenset[str] = frozenset()
+    finds: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """Return what the row is called in tables and tests."""
+        return f"{self.profile} {self.fault or 'healthy'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a fault did: the state of each check that applies, and the results behind it.
+
+    A state is ``killed``, ``error``, ``untestable``, ``inconclusive`` or ``pass``.
+    """
+
+    row: Expectation
+    states: Mapping[str, str]
+    results: tuple[Result, ...]
+
+    def having(self, state: str) -> frozenset[str]:
+        """Return the checks in a state."""
+        return frozenset(check for check, own in self.states.items() if own == state)
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """Return what differs from the row, one sentence a check; nothing when it is proven."""
+        told = [f"error in {check}" for check in sorted(self.having("error"))]
+        killed = self.having("killed")
+        if self.row.finds:
+            return (*told, *(f"not found by {check}" for check in sorted(self.row.finds - killed)))
+        told += [f"missed by {check}" for check in sorted(self._known(self.row.kills) - killed)]
+        told += [f"cried wolf: {check}" for check in sorted(killed - self.row.kills)]
+        for state in ("untestable", "inconclusive"):
+            got = self.having(state)
+            wanted: frozenset[str] = getattr(self.row, state)
+            told += [f"not {state}: {check}" for check in sorted(self._known(wanted) - got)]
+            told += [f"{state}: {check}" for check in sorted(got - wanted)]
+        return tuple(told)
+
+    def _known(self, checks: frozenset[str]) -> frozenset[str]:
+        """Return those checks that take part in this proof."""
+        return checks & self.states.keys()
+
+    def why(self, check: str) -> str:
+        """Return what a check's worst case had to say."""
+        for result in self.results:
+            if result.check == check and result.verdict not in ("pass", "not-applicable"):
+                told = result.reason or f"wanted {result.wanted}; got {result.got}"
+                return f"[{result.case}] {told}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running reference server: where it listens, and what it can be asked to do."""
+
+    url: str
+    table: Sequence[Mapping[str, str]]
+
+
+def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
+    """Read the kill list; anything unknown or missing raises ``GateproofError``."""
+    if text is None:
+        text = (files("gateproof.suites") / "kills.toml").read_text("utf-8")
+    rows = []
+    for profile, faults in tomllib.loads(text).items():
+        if profile not in (*profile_names(), GENERATIVE):
+            raise unknown_name("profile in kills.toml", profile, (*profile_names(), GENERATIVE))
+        for fault, row in faults.items():
+            valid = ("profile", "finds") if profile == GENERATIVE else (
+                "kills", "untestable", "inconclusive"
+            )  # fmt: skip
+            for key in row:
+                if key not in valid:
+                    raise unknown_name(f"key of {profile}.{fault} in kills.toml", key, valid)
+            if profile == GENERATIVE:
+                finds = frozenset(row["finds"])
+                rows.append(Expectation(row.get("profile", "openai"), fault, finds=finds))
+            else:
+                sets = {key: frozenset(row.get(key, ())) for key in valid}
+                rows.append(Expectation(profile, fault, **sets))
+    return tuple(rows)
+
+
+@contextlib.contextmanager
+def serving(profile: str = "openai") -> Iterator[Server]:
+    """Start a reference server of our own on a free port, and end it with the block."""
+    command = [sys.executable, "-m", "gateproof.reference_server", "--port", "0"]
+    with subprocess.Popen(  # noqa: S603  # our own module, and no word of a user's in it
+        [*command, "--exit-with-stdin", "--profile", profile],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                raise GateproofError("The reference server did not start; see its message above.")
+            table = subprocess.run(  # noqa: S603  # as above
+                [*command[:3], "--list-faults", "--json"],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=START_TIMEOUT_S,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            ).stdout
+            yield Server(json.loads(line)["url"], json.loads(table))
+        finally:
+            process.terminate()
+            process.wait(START_TIMEOUT_S)
+
+
+def plan_rows(
+    server: Server,
+    kills: Sequence[Expectation],
+    *,
+    profile: str | None = None,
+    faults: Collection[str] = (),
+) -> tuple[Expectation, ...]:
+    """Return all that is to be recorded: health, the list's rows, and the server's oddities.
+
+    An oddity stands under the first profile that the list has, unless a row names it.
+    """
+    profiles = list(dict.fromkeys(row.profile for row in kills if not row.finds))
+    rows = [Expectation(name, "", "healthy") for name in profiles]
+    kinds = {row["name"]: row["kind"] for row in server.table}
+    rows += kills
+    listed = {_base(row.fault) for row in kills}
+    rows += [
+        Expectation(profiles[0], row["name"], "oddity")
+        for row in server.table
+        if row["kind"] == "oddity" and not row.get("required") and row["name"] not in listed
+    ]
+    rows = [
+        Expectation(
+            row.profile, row.fault, kinds.get(_base(row.fault), row.kind),
+            row.kills, row.untestable, row.inconclusive, row.finds,
+        )
+        for row in rows
+    ]  # fmt: skip
+    if profile is not None:
+        if profile not in profiles:
+            raise unknown_name("profile of the kill list", profile, profiles)
+        rows = [row for row in rows if row.profile == profile]
+    if faults:
+        for fault in faults:
+            if not any(fault in (row.fault, _base(row.fault)) for row in rows):
+                raise unknown_name("fault", fault, {row.fault for row in rows if row.fault})
+        rows = [row for row in rows if row.fault in faults or _base(row.fault) in faults]
+    return tuple(rows)
+
+
+def _base(fault: str) -> str:
+    """Return a fault's name without its parameter; of several joined, the last one's."""
+    last = fault.rpartition("+")[2]
+    return last.partition(":")[0].partition("=")[0]
+
+
+async def prove(
+    server: Server,
+    rows: Sequence[Expectation],
+    checks: Mapping[str, Check],
+    on_done: Callable[[Outcome], None] = lambda _: None,
+) -> tuple[Outcome, ...]:
+    """Record and judge every row, a few at a time, and return the outcomes in the rows' order."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(row: Expectation) -> Outcome:
+        async with gate:
+            outcome = await _prove_one(server, row, checks)
+        on_done(outcome)
+        return outcome
+
+    return tuple(await asyncio.gather(*(one(row) for row in rows)))
+
+
+async def _prove_one(server: Server, row: Expectation, checks: Mapping[str, Check]) -> Outcome:
+    chosen = {
+        id_: item
+        for id_, item in checks.items()
+        if (id_ in row.finds if row.finds else not item.generative)
+    }
+    plan = make_plan(_target(server, row), load_profile(row.profile), chosen)
+    transcripts: dict[str, Transcript] = {}
+
+    def keep(transcript: Transcript) -> None:
+        transcripts[transcript.scenario] = transcript
+
+    await record_plan(plan, {KEY_ENV: DEMO_KEY}, f"prove/{row.name}", keep, cases=CASES, patience=0)
+    results = judge_all(plan, transcripts)
+    states: dict[str, str] = {}
+    for result in results:
+        state = _state(result)
+        if state is not None and _RANK[state] < _RANK.get(states.get(result.check, ""), 9):
+            states[result.check] = state
+    kept = tuple(item for item in results if item.verdict not in ("pass", "not-applicable"))
+    return Outcome(row, states, tuple(sorted(kept, key=lambda item: _RANK[_state(item) or "pass"])))
+
+
+_RANK = {"error": 0, "killed": 1, "untestable": 2, "inconclusive": 3, "pass": 4}
+
+
+def _state(result: Result) -> str | None:
+    if result.verdict == "not-applicable":
+        return None
+    return "killed" if result.verdict in FINDINGS else result.verdict
+
+
+def _target(server: Server, row: Expectation) -> Target:
+    behaving = f"/with/{urllib.parse.quote(row.fault, safe=':+=,.-_*')}" if row.fault else ""
+    return Target(
+        name=row.name,
+        url=f"{server.url}{behaving}/{row.profile}/v1",
+        profile=row.profile,
+        key_env=KEY_ENV,
+        upstream=Upstream(server.url),
+        idle_timeout_s=IDLE_TIMEOUT_S,
+        total_timeout_s=4 * IDLE_TIMEOUT_S,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """What a whole proof leaves open: checks that no fault kills, checks that no fault tells apart,
+    and faults of the server that the list does not have.
+    """
+
+    unproven: tuple[str, ...]
+    alike: tuple[tuple[str, ...], ...]
+    unlisted: tuple[str, ...]
+
+
+def gaps(server: Server, outcomes: Sequence[Outcome], checks: Mapping[str, Check]) -> Gaps:
+    """Find what the rows of a whole proof leave open."""
+    killers: dict[str, set[str]] = {
+        id_: set() for id_, item in checks.items() if not item.generative
+    }
+    found: set[str] = set()
+    for outcome in outcomes:
+        for check in outcome.having("killed"):
+            found.add(check)
+            if check in killers:
+                killers[check].add(outcome.row.name)
+    groups: dict[frozenset[str], list[str]] = {}
+    for check, names in killers.items():
+        groups.setdefault(frozenset(names), []).append(check)
+    listed = {_base(outcome.row.fault) for outcome in outcomes}
+    return Gaps(
+        unproven=tuple(sorted(check for check in checks if check not in found)),
+        alike=tuple(tuple(sorted(same)) for names, same in groups.items() if names and same[1:]),
+        unlisted=tuple(
+            row["name"]
+            for row in server.table
+            if row["kind"] == "fault" and row["name"] not in listed
+        ),
+    )
+
+
+def to_json(outcomes: Sequence[Outcome], open_: Gaps | None) -> dict[str, Any]:
+    """Return a proof as JSON values."""
+    return {
+        "rows": [
+            {
+                "profile": outcome.row.profile,
+                "fault": outcome.row.fault,
+                "kind": outcome.row.kind,
+                **{
+                    name: sorted(outcome.having(state))
+                    for name, state in (
+                        ("kills", "killed"),
+                        ("untestable", "untestable"),
+                        ("inconclusive", "inconclusive"),
+                    )
+                },
+                "complaints": list(outcome.complaints),
+            }
+            for outcome in outcomes
+        ],
+        "unproven": list(open_.unproven) if open_ else None,
+        "alike": [list(same) for same in open_.alike] if open_ else None,
+        "unlisted": list(open_.unlisted) if open_ else None,
+    }
