@@ -19,7 +19,7 @@ from .visible import plain
 
 __all__ = ["Chart", "charts_of"]
 
-WIDTH, HEIGHT = 560, 190
+WIDTH, HEIGHT = 430, 170
 MAX_POINTS = 150  # a chart of this width shows no more
 TABLE_ROWS = 24
 # Placeholders that Vega takes for colours; the page's stylesheet gives the real ones.
@@ -61,7 +61,8 @@ def charts_of(summary: Mapping[str, Any]) -> tuple[Chart, ...]:
             series,
             "TTFT over time",
             "ms",
-            "Median and 95th percentile of each interval, by when the request was due.",
+            "Median and 95th percentile (from 20 samples on) of each interval, by when the request "
+            "was due.",
             (("ttft_p50_ms", "p50", FIRST), ("ttft_p95_ms", "p95", SECOND)),
         ),
         _over_time(
@@ -287,9 +288,10 @@ def _svg(chart: Any, title: str, height: int = HEIGHT) -> Markup:
     font = "sans-serif"  # measured with it; the page's own font is drawn
     axis = {"labelColor": INK, "titleColor": INK, "gridColor": LINE, "domainColor": LINE,
             "tickColor": LINE, "labelFont": font, "titleFont": font, "labelFontSize": 11,
-            "titleFontSize": 11, "titleFontWeight": "normal"}  # fmt: skip
+            "titleFontSize": 11, "titleFontWeight": "normal", "labelOverlap": "greedy",
+            "labelSeparation": 6}  # fmt: skip
     spec = (
-        chart.properties(width=WIDTH, height=height, background=None)
+        chart.properties(width=WIDTH, height=height, background="transparent")
         .configure_view(stroke=None)
         .configure_axis(**axis)
         .configure_legend(labelColor=INK, labelFont=font, labelFontSize=11)
@@ -316,7 +318,7 @@ def _adopt(svg: str, title: str) -> Markup:
             ET.SubElement(element, f"{name}title").text = says
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag == f"{name}rect" and child.get("fill") == "white":
+            if child.tag == f"{name}rect" and child.get("fill") == "transparent":
                 parent.remove(child)
     root.attrib.pop("width", None)
     root.attrib.pop("height", None)

@@ -19,8 +19,8 @@ from .visible import show, show_bytes
 
 __all__ = ["Evidence", "Row", "evidence_of"]
 
-EDGE_ROWS = 3
-NEAR_ROWS = 4
+EDGE_ROWS = 2
+NEAR_ROWS = 3
 ROW_BYTES = 700
 PLACE_BYTES = 1600
 SENT_BYTES = 1800

@@ -214,7 +214,7 @@ def _text(value: object) -> str:
     if not number(value):
         return "–"
     assert isinstance(value, int | float)
-    if isinstance(value, int) or abs(value) >= 1000 or value == int(value):
+    if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return (
         f"{value:.1f}"

@@ -87,7 +87,7 @@ class Report:
 
     run: Run
     sentence: str
-    good: bool
+    tone: str  # good, bad, or neither when nothing was judged
     counts: Mapping[str, int]
     case_counts: Mapping[str, int]
     requests: int
@@ -141,7 +141,7 @@ def make_report(
     return Report(
         run=run,
         sentence=_sentence(counts, bool(run.loads)),
-        good=not any(counts[name] for name in ("error", "fail", "untestable")),
+        tone=_tone(counts),
         counts={name: counts[name] for name in ORDER if counts[name]},
         case_counts=dict(Counter(shown_verdict(row) for row in run.results)),
         requests=_requests(run),

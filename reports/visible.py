@@ -7,6 +7,7 @@ is HTML-escaped. Rules: the result is markup that holds only ``span``, ``mark`` 
 ever made of a target's text; every text has a bound.
 """
 
+import re
 import unicodedata
 from itertools import groupby
 
@@ -29,7 +30,7 @@ def show(text: object, limit: int = 1500) -> Markup:
 
 
 def show_bytes(data: bytes, mark: tuple[int, int] | None = None) -> Markup:
-    """Return bytes as markup, read as UTF-8, what is not UTF-8 as ``\\xff``.
+    r"""Return bytes as markup, read as UTF-8, what is not UTF-8 as ``\xff``.
 
     Line ends are shown as escapes and still break the line. ``mark`` is the span of bytes that the
     reader shall look at.
@@ -70,17 +71,17 @@ def _decode(data: bytes) -> str:
 def _markup(text: str, keep: str) -> Markup:
     parts = []
     for hidden, group in groupby(_sorted_out(text, keep), key=lambda pair: pair[1]):
-        run = [character for character, _ in group]
+        run = "".join(character for character, _ in group)
         if not hidden:
-            parts.append(escape("".join(run)))
+            parts.append(escape(run))
             continue
-        parts.append(Markup('<span class="esc">'))
-        for character in run:
-            parts.append(escape(_escape(character)))
-            if character == "\n":
-                parts.append(Markup('</span>\n<span class="esc">'))
-        parts.append(Markup("</span>"))
-    return Markup("").join(parts).replace(Markup('<span class="esc"></span>'), Markup(""))
+        # Line ends in a row stand on one line, and the line breaks behind them.
+        for line in re.findall(r"[^\r\n]+|[\r\n]+", run):
+            shown = escape("".join(_escape(character) for character in line))
+            parts.append(Markup('<span class="esc">{}</span>').format(shown))
+            if "\n" in line:
+                parts.append(Markup("\n"))
+    return Markup("").join(parts)
 
 
 def _sorted_out(text: str, keep: str) -> list[tuple[str, bool]]:
