@@ -1,4 +1,4 @@
-"""Property tests are the same on every machine: no database of examples, no deadline by the clock."""
+"""Property tests leave no database of examples and have no deadline by the clock."""
 
 import os
 

@@ -3,6 +3,7 @@
 Cases are data: each body is fed whole, byte by byte, in two parts at every place, and with a tail.
 """
 
+import itertools
 from collections.abc import Iterable
 
 import pytest
@@ -51,7 +52,11 @@ CASES: dict[str, tuple[bytes, list[tuple[str, str, str]], list[tuple[str, int]]]
     "a data line without colon is empty data": (b"data\n\n", [("message", "", "")], []),
     "a data line without value is empty data": (b"data:\n\n", [("message", "", "")], []),
     "two empty data lines are a LF": (b"data\ndata\n\n", [("message", "\n", "")], []),
-    "empty data at the end of the body": (b"data\n\ndata", [("message", "", "")], [("unterminated", 6)]),
+    "empty data at the end of the body": (
+        b"data\n\ndata",
+        [("message", "", "")],
+        [("unterminated", 6)],
+    ),
     "comments": (b": ping\n\n:\n:x\ndata: a\n:y\n\n", [("message", "a", "")], []),
     "a frame without data": (b"event: ping\n\n", [], [("no-data", 0)]),
     "blank lines alone": (b"\n\n\n\ndata: a\n\n\n\n", [("message", "a", "")], []),
@@ -228,7 +233,7 @@ def test_splitting_changes_nothing(body: bytes, data: st.DataObject | None) -> N
     """How the bytes were split into reads changes no frame, no offset and no anomaly."""
     places = st.lists(st.integers(0, len(body)), max_size=8).map(sorted)
     cuts = [0, *(data.draw(places) if data else range(len(body))), len(body)]
-    frames, odd = feed(body[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+    frames, odd = feed(body[a:b] for a, b in itertools.pairwise(cuts))
     whole, whole_odd = decode(body)
 
     assert shape(frames) == shape(whole)
