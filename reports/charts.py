@@ -229,7 +229,7 @@ def _errors(errors: Sequence[Any]) -> Chart | None:
         .mark_bar(color=THIRD, cornerRadiusEnd=2)
         .encode(
             x=alt.X("count:Q", title="requests", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("kind:N", title=None, sort=None),
+            y=alt.Y("kind:N", title=None, sort=None, axis=alt.Axis(minExtent=110)),
             description="says:N",
         )
     )

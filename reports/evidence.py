@@ -163,7 +163,9 @@ def _frames(exchange: Exchange, offset: object, frame: object) -> list[_Part]:
     for number, item in enumerate(exchange.frames):
         data = body[item.start : item.end]
         inside = isinstance(offset, int) and item.start <= offset < item.end
-        mark = (offset - item.start, offset - item.start + 1) if inside else None  # type: ignore[operator]  # inside tells
+        mark = None
+        if isinstance(offset, int) and inside and offset != item.start:  # its start says no more
+            mark = (offset - item.start, offset - item.start + 1)
         label = f"frame {number}" if item.terminated else f"frame {number}, not ended"
         parts.append(_Part("frame", item.at_ns, label, data, mark, inside or frame == number))
     return parts

@@ -178,6 +178,12 @@ def _sentence(counts: Mapping[str, int], has_load: bool) -> str:
     return said
 
 
+def _tone(counts: Mapping[str, int]) -> str:
+    if any(counts.get(name) for name in ("error", "fail", "untestable")):
+        return "bad"
+    return "good" if any(counts.get(name) for name in TESTED) else ""
+
+
 def _finding(run: Run, check: str, verdict: str, rows: Sequence[Mapping[str, Any]]) -> Finding:
     about = run.checks.get(check, {})
     requirement = about.get("requirement") or {}
