@@ -12,7 +12,7 @@ import json
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,9 @@ def judge_again(
     target = target_of(old)
     profile = load_profile(target.profile)
     checks, notes = _choose(old, transcripts, wanted)
+    # A waiver of a check that is not judged now excuses nothing here, and is no mistake.
+    kept = tuple(item for item in target.waivers if item.check in checks)
+    target = replace(target, waivers=kept)
     plan = make_plan(target, profile, checks)
     folder = out or _beside(old.folder)
     try:
