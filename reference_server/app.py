@@ -227,25 +227,26 @@ def listing() -> list[dict[str, str]]:
 def _steps(
     reply: Reply, deeds: tuple[Deed, ...], call: Call | None, *, close: bool
 ) -> Iterator[Step]:
+    levels = {deed.behaviour.level for deed in deeds}
     if reply.events is not None:
         events = reply.events
-        if deeds:
+        if "json" in levels:
             events = _each(events, lambda text: _edited(text, deeds, call))
-            events = apply("chunks", deeds, events, call)
+        events = apply("chunks", deeds, events, call)
+        if "text" in levels:
             events = _each(events, lambda text: apply("text", deeds, text, call))
-        events = sse(events)
-        if deeds:
-            events = apply("events", deeds, events, call)
-        steps = frame_stream(reply, events, close=close)
+        if "events" in levels:
+            framed = apply("events", deeds, sse(events), call)
+            steps = frame_stream(reply, framed, close=close)
+        else:
+            steps = frame_stream(reply, events, close=close, bare=True)
     else:
         text = reply.text
         if text is None:
             text = dumps(apply("json", deeds, reply.body, call))
             text = apply("text", deeds, text, call)
         steps = frame_body(reply, text, close=close)
-    if deeds:
-        steps = apply("wire", deeds, steps, call)
-    return steps
+    return apply("wire", deeds, steps, call)
 
 
 def _each(events: Iterator[Step], edit: Callable[[bytes], bytes]) -> Iterator[Step]:
@@ -254,8 +255,6 @@ def _each(events: Iterator[Step], edit: Callable[[bytes], bytes]) -> Iterator[St
 
 
 def _edited(text: bytes, deeds: tuple[Deed, ...], call: Call | None) -> bytes:
-    if not any(deed.behaviour.level == "json" for deed in deeds):
-        return text
     return dumps(apply("json", deeds, loads(text), call))
 
 
