@@ -38,7 +38,7 @@ class Step(NamedTuple):
     alone: bool = False
     """Written by itself: not joined with its neighbours, and handed to the kernel at once."""
     act: str = ""
-    """"", or ``reset``, ``close`` (end of the connection in good order), ``stall`` (never go on)."""
+    """Empty, or ``reset``, ``close`` (the connection, in good order), ``stall`` (never go on)."""
 
 
 def chunked(data: bytes) -> bytes:
