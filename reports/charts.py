@@ -127,15 +127,15 @@ def _over_time(
     values, bands = [], []
     for place in places:
         at = float(times[place] or 0)
-        told = []
+        said = []
         for line in lines:
             # Of several intervals drawn as one, the largest is kept: peaks must not vanish.
             kept = [v for v in line.values[place : place + step] if v is not None]
             y = max(kept, default=None)
             values.append({"x": at + bin_s * step / 2, "y": y, "line": line.name})
-            told.append(f"{line.name} {_figure(y)}")
+            said.append(f"{line.name} {_figure(y)}")
         end = at + bin_s * step
-        bands.append({"x": at, "x2": end, "says": f"{at:g}–{end:g} s: {', '.join(told)} {unit}"})
+        bands.append({"x": at, "x2": end, "says": f"{at:g}–{end:g} s: {', '.join(said)} {unit}"})
     spec = _layers(
         values,
         bands,

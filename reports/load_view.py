@@ -192,8 +192,8 @@ def _generator(about: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     for key, name in (("lag_ms", "loop lag"), ("late_ms", "late sends")):
         spread = mapping(about.get(key))
         if number(spread.get("n")):
-            told_of = ", ".join(f"{r} {_text(spread.get(r))}" for r in ("p50", "p99", "max"))
-            found.append((name, f"{told_of} ms (n = {_text(spread['n'])})"))
+            said = ", ".join(f"{r} {_text(spread.get(r))}" for r in ("p50", "p99", "max"))
+            found.append((name, f"{said} ms (n = {_text(spread['n'])})"))
     for key, name, unit in (
         ("workers", "workers", ""),
         ("cpu_share", "CPU of the busiest worker", " of a core"),
