@@ -136,7 +136,7 @@ def _head(exchange: Exchange) -> list[Row]:
 
 def _end(exchange: Exchange) -> Row:
     response = exchange.response
-    said = exchange.ended
+    said: str = exchange.ended
     if exchange.error:
         said += f": {exchange.error}"
     if response is not None and response.error:

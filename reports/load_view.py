@@ -212,7 +212,7 @@ def _texts(value: object) -> tuple[str, ...]:
 def _text(value: object) -> str:
     """Return a number with as many digits as one reads; a dash for what is not there."""
     if not number(value):
-        return "–"
+        return "-"
     assert isinstance(value, int | float)
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"

@@ -111,9 +111,15 @@ def summary_markdown(report: Report) -> str:
     lines = [
         f"## {report.sentence}.",
         "",
-        f"{_code(run.header['target'].get('url'))}, profile "
-        f"{_code(run.header['profile'].get('name'))}, {_md(report.started)}, "
-        f"{told(report.requests, 'request')}, gateproof {_md(run.header.get('gateproof'))}.",
+        ", ".join(
+            (
+                _code(run.header["target"].get("url")),
+                f"profile {_code(run.header['profile'].get('name'))}",
+                _md(report.started),
+                told(report.requests, "request"),
+                f"gateproof {_md(run.header.get('gateproof'))}.",
+            )
+        ),
         "",
     ]
     if not report.complete:
@@ -151,7 +157,7 @@ def _md(text: object, limit: int = 300) -> str:
 
 def _code(text: object) -> str:
     """Return text as a code span that nothing in it can leave."""
-    shown = lay_open(clip(str(text or "–"), 200)).replace("|", "\\|")
+    shown = lay_open(clip(str(text or "-"), 200)).replace("|", "\\|")
     ticks = max((len(run) for run in re.findall(r"`+", shown)), default=0) + 1
     fence = "`" * ticks
     return f"{fence}{' ' * (ticks > 1)}{shown}{' ' * (ticks > 1)}{fence}"
