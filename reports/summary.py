@@ -5,6 +5,7 @@ target becomes a link, an image, HTML or a mention.
 """
 
 import json
+import math
 import re
 from typing import Any
 
@@ -51,11 +52,20 @@ def summary_json(report: Report) -> str:
         "notes": list(run.notes),
         "files": {"page": "report.html", "junit": "junit.xml", "run": "run.jsonl"},
     }
-    return json.dumps(value, ensure_ascii=False, indent=1).translate(_LONE) + "\n"
+    return json.dumps(_finite(value), ensure_ascii=False, indent=1).translate(_LONE) + "\n"
 
 
 # A lone surrogate is no UTF-8; JSON has an escape for it.
 _LONE = {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
+
+
+def _finite(value: Any) -> Any:
+    """Return a value without NaN and infinity, which are no JSON."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _finding(item: Finding) -> dict[str, Any]:
@@ -100,7 +110,7 @@ def _load(load: LoadView) -> dict[str, Any]:
         "requests": mapping(summary.get("requests")),
         "rates": mapping(summary.get("rates")),
         "metrics": mapping(summary.get("metrics")),
-        "goodput": summary.get("goodput"),
+        "goodput": mapping(summary.get("goodput")) or None,
     }
 
 
