@@ -131,7 +131,7 @@ def upstream() -> Iterator[str]:
     ]  # fmt: skip
     with UPSTREAM_LOG.open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=ROOT
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
         )
     with _stopping(process, "upstream"):
         assert process.stdout is not None
