@@ -182,7 +182,7 @@ class Recorder:
             kind="tick",
             at_ns=now_ns,
             cpu_ns=round((used.ru_utime + used.ru_stime) * 1e9),
-            rss_kb=used.ru_maxrss,
+            rss_kb=_rss_kb(used.ru_maxrss),
         )
         for file in (self._samples, self._lag):
             if file is not None:
@@ -207,3 +207,12 @@ class Recorder:
         if self._notes is not None:
             self._notes.write(json.dumps(row) + "\n")
             self._notes.flush()
+
+
+def _rss_kb(most: int) -> int:
+    """Give the memory in use; ``most``, the kernel's maximum, begins with the parent's."""
+    try:
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+    except OSError:
+        return most
+    return pages * resource.getpagesize() // 1024

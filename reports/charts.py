@@ -6,31 +6,21 @@ band as high as the chart; every chart has a sentence and a table in words besid
 imported only here, only when there is load.
 """
 
-import re
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
 
+from .drawing import FIRST, HEIGHT, INK, SECOND, THIRD, draw
 from .load_view import mapping, number, numbers, rows_of
 from .visible import plain
 
 __all__ = ["Chart", "charts_of"]
 
-WIDTH, HEIGHT = 430, 170
 MAX_POINTS = 150  # a chart of this width shows no more
 TABLE_ROWS = 24
-# Placeholders that Vega takes for colours; the page's stylesheet gives the real ones.
-COLOURS: Mapping[str, str] = {
-    "#00000a": "var(--ink-2)",
-    "#00000b": "var(--line)",
-    "#0000c1": "var(--c1)",
-    "#0000c2": "var(--c2)",
-    "#0000c3": "var(--c3)",
-}
-INK, LINE, FIRST, SECOND, THIRD = COLOURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +117,20 @@ def _over_time(
     values, bands = [], []
     for place in places:
         at = float(times[place] or 0)
-        told = []
+        said = []
         for line in lines:
             # Of several intervals drawn as one, the largest is kept: peaks must not vanish.
             kept = [v for v in line.values[place : place + step] if v is not None]
             y = max(kept, default=None)
             values.append({"x": at + bin_s * step / 2, "y": y, "line": line.name})
-            told.append(f"{line.name} {_figure(y)}")
+            said.append(f"{line.name} {_figure(y)}")
         end = at + bin_s * step
-        bands.append({"x": at, "x2": end, "says": f"{at:g}–{end:g} s: {', '.join(told)} {unit}"})
+        bands.append({"x": at, "x2": end, "says": f"{at:g} to {end:g} s: {', '.join(said)} {unit}"})
     spec = _layers(
         values,
         bands,
         lines,
-        x=("seconds since the start", "linear"),
+        x="seconds since the start",
         y=unit,
         mark={"type": "line", "point": len(places) <= 30, "strokeWidth": 2},
     )
@@ -148,7 +138,7 @@ def _over_time(
     rows = [
         (_figure(times[i]), *(_figure(line.values[i]) for line in lines)) for i in range(len(times))
     ]
-    return Chart(title, says, _svg(spec, title), columns, _thin(rows))
+    return Chart(title, says, draw(spec, title), columns, _thin(rows))
 
 
 def _cdf(distribution: Mapping[str, Any], name: str, what: str) -> Chart | None:
@@ -163,20 +153,20 @@ def _cdf(distribution: Mapping[str, Any], name: str, what: str) -> Chart | None:
     values = [{"x": x, "y": share * 100, "line": name} for x, share in points]
     bands = [
         {"x": low, "x2": high, "says": f"{share:.1%} within {_figure(high)} ms"}
-        for (low, _), (high, share) in zip(points, points[1:], strict=False)
+        for (low, _), (high, share) in pairwise(points)
     ]
     spec = _layers(
         values,
         bands,
         [_Line(name, (), FIRST)],
-        x=("ms", "linear"),
+        x="ms",
         y="% of requests",
         mark={"type": "line", "interpolate": "step-after", "strokeWidth": 2},
     )
     title = f"{name}, distribution"
     says = f"Share of requests whose {what} is at most so long."
     rows = [(f"{share:.1%}", _figure(x)) for x, share in points]
-    return Chart(title, says, _svg(spec, title), ("share", "at most, ms"), _thin(rows))
+    return Chart(title, says, draw(spec, title), ("share", "at most, ms"), _thin(rows))
 
 
 def _histogram(distribution: Mapping[str, Any], name: str, what: str) -> Chart | None:
@@ -192,7 +182,7 @@ def _histogram(distribution: Mapping[str, Any], name: str, what: str) -> Chart |
             "x": low,
             "x2": high,
             "y": 100 * (count or 0) / total,
-            "says": f"{_figure(low)}–{_figure(high)} ms: {count or 0:,.0f} ({(count or 0) / total:.1%})",
+            "says": f"{_figure(low)} to {_figure(high)} ms: {_share(count or 0, total)}",
         }
         for low, high, count in zip(edges, edges[1:], counts, strict=False)
     ]
@@ -209,11 +199,11 @@ def _histogram(distribution: Mapping[str, Any], name: str, what: str) -> Chart |
     title = f"{name}, distribution"
     says = f"How long the {what} were, in steps of 10 %; {total:,.0f} in all."
     rows = [
-        (f"{_figure(low)}–{_figure(high)}", f"{count or 0:,.0f}")
+        (f"{_figure(low)} to {_figure(high)}", f"{count or 0:,.0f}")
         for low, high, count in zip(edges, edges[1:], counts, strict=False)
         if count
     ]
-    return Chart(title, says, _svg(spec, title), ("ms", "count"), _thin(rows))
+    return Chart(title, says, draw(spec, title), ("ms", "count"), _thin(rows))
 
 
 def _errors(errors: Sequence[Any]) -> Chart | None:
@@ -235,7 +225,7 @@ def _errors(errors: Sequence[Any]) -> Chart | None:
     )
     table = tuple((kind, f"{n:,}") for kind, n in rows)
     title = "Errors by kind"
-    return Chart(title, "Requests that failed, by how.", _svg(spec, title, 26 * len(rows)),
+    return Chart(title, "Requests that failed, by how.", draw(spec, title, 26 * len(rows)),
                  ("kind", "requests"), table)  # fmt: skip
 
 
@@ -244,14 +234,14 @@ def _layers(
     bands: Sequence[Mapping[str, Any]],
     lines: Sequence[_Line],
     *,
-    x: tuple[str, str],
+    x: str,
     y: str,
     mark: Mapping[str, Any],
 ) -> Any:
     import altair as alt  # noqa: PLC0415  # only a run with load pays for it
 
     names = [line.name for line in lines]
-    across = alt.X("x:Q", title=x[0], scale=alt.Scale(type=x[1], nice=True, zero=False))
+    across = alt.X("x:Q", title=x, scale=alt.Scale(nice=True, zero=False))
     legend = (
         alt.Legend(title=None, orient="top", symbolType="stroke", symbolStrokeWidth=3)
         if len(names) > 1
@@ -282,56 +272,13 @@ def _bands(alt: Any, bands: Sequence[Mapping[str, Any]], across: Any) -> Any:
     )
 
 
-def _svg(chart: Any, title: str, height: int = HEIGHT) -> Markup:
-    import vl_convert  # noqa: PLC0415  # only a run with load pays for it
-
-    font = "sans-serif"  # measured with it; the page's own font is drawn
-    axis = {"labelColor": INK, "titleColor": INK, "gridColor": LINE, "domainColor": LINE,
-            "tickColor": LINE, "labelFont": font, "titleFont": font, "labelFontSize": 11,
-            "titleFontSize": 11, "titleFontWeight": "normal", "labelOverlap": "greedy",
-            "labelSeparation": 6}  # fmt: skip
-    spec = (
-        chart.properties(width=WIDTH, height=height, background="transparent")
-        .configure_view(stroke=None)
-        .configure_axis(**axis)
-        .configure_legend(labelColor=INK, labelFont=font, labelFontSize=11)
-        .to_dict()
-    )
-    return _adopt(vl_convert.vegalite_to_svg(spec), title)
-
-
-def _adopt(svg: str, title: str) -> Markup:
-    """Make a drawing the page's own: its colours, its font, values on hover, no ids."""
-    ET.register_namespace("", "http://www.w3.org/2000/svg")
-    root = ET.fromstring(svg)  # noqa: S314  # drawn by us a moment ago
-    name = "{http://www.w3.org/2000/svg}"
-    for element in root.iter():
-        for key in ("fill", "stroke"):
-            colour = COLOURS.get(element.get(key, "").lower())
-            if colour:
-                element.set(key, colour)
-        says = element.attrib.pop("aria-label", None)
-        for key in ("role", "aria-roledescription", "aria-hidden", "font-family", "class"):
-            element.attrib.pop(key, None)
-        if says and element.tag == f"{name}path":
-            element.set("class", "hover")
-            ET.SubElement(element, f"{name}title").text = says
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag == f"{name}rect" and child.get("fill") == "transparent":
-                parent.remove(child)
-    root.attrib.pop("width", None)
-    root.attrib.pop("height", None)
-    root.set("role", "img")
-    root.set("aria-label", title)
-    text = ET.tostring(root, encoding="unicode")
-    text = re.sub(r"(\d\.\d{2})\d+", r"\1", text)
-    return Markup(text)  # noqa: S704  # every text in it went through ElementTree
+def _share(count: float, total: float) -> str:
+    return f"{count:,.0f} ({count / total:.1%})"
 
 
 def _figure(value: float | None) -> str:
     if value is None:
-        return "–"
+        return "-"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from gateproof.summary import told
 from gateproof.transcript import Exchange, Transcript
 
 from .curl import curl_command
@@ -106,7 +107,7 @@ def _title(transcript: Transcript, exchange: Exchange, index: int) -> str:
     size = sum(len(read.data) for read in exchange.received)
     return (
         f"{which}{exchange.ask.method} {exchange.ask.path} → {came}; "
-        f"{size:,} bytes in {len(exchange.received):,} reads"
+        f"{told(size, 'byte')} in {told(len(exchange.received), 'read')}"
     )
 
 
@@ -135,16 +136,16 @@ def _head(exchange: Exchange) -> list[Row]:
 
 def _end(exchange: Exchange) -> Row:
     response = exchange.response
-    told = exchange.ended
+    said: str = exchange.ended
     if exchange.error:
-        told += f": {exchange.error}"
+        said += f": {exchange.error}"
     if response is not None and response.error:
-        told += f"; not HTTP/1.1: {response.error}"
+        said += f"; not HTTP/1.1: {response.error}"
     elif response is not None and not response.complete:
-        told += "; the body is not complete"
+        said += "; the body is not complete"
     if response is not None and response.surplus:
-        told += f"; {len(response.surplus):,} bytes behind the end of the response"
-    return Row("end", _ms(exchange, exchange.ended_ns), "end", show(told, 400))
+        said += f"; {len(response.surplus):,} bytes behind the end of the response"
+    return Row("end", _ms(exchange, exchange.ended_ns), "end", show(said, 400))
 
 
 def _frame_start(exchange: Exchange, frame: object) -> int | None:
@@ -215,7 +216,7 @@ def _gap(skipped: Sequence[_Part]) -> list[Row]:
     if not skipped:
         return []
     size = sum(len(part.data) for part in skipped)
-    what = f"{len(skipped):,} {skipped[0].kind}s, {size:,} bytes, left out here"
+    what = f"{told(len(skipped), skipped[0].kind)}, {told(size, 'byte')}, left out here"
     return [Row("cut", "", "", show(what))]
 
 
@@ -241,20 +242,20 @@ def _upstream(transcript: Transcript, exchange: Exchange) -> tuple[Row, ...]:
     for entry in (transcript.upstream or ())[:JOURNAL_ENTRIES]:
         at_ns = entry.get("at_ns")
         at_ms = _ms(exchange, at_ns) if isinstance(at_ns, int) else ""
-        told = f"{entry.get('method', '')} {entry.get('path', '')} → {entry.get('status', '')}, "
-        told += f"{entry.get('outcome', '')}"
+        said = f"{entry.get('method', '')} {entry.get('path', '')} → {entry.get('status', '')}, "
+        said += f"{entry.get('outcome', '')}"
         sends = [send for send in entry.get("sends") or () if isinstance(send, Mapping)]
         times = [send["at_ns"] for send in sends if isinstance(send.get("at_ns"), int)]
         if times:
-            told += (
-                f"; {len(times)} writes from {_ms(exchange, min(times))} "
+            said += (
+                f"; {told(len(times), 'write')} from {_ms(exchange, min(times))} "
                 f"to {_ms(exchange, max(times))} ms"
             )
         if isinstance(entry.get("cancelled_at_ns"), int):
-            told += f"; its client left at {_ms(exchange, entry['cancelled_at_ns'])} ms"
-        text = show(told, 400) + Markup("\n") + show(entry.get("body", ""), SENT_BYTES)
+            said += f"; its client left at {_ms(exchange, entry['cancelled_at_ns'])} ms"
+        text = show(said, 400) + Markup("\n") + show(entry.get("body", ""), SENT_BYTES)
         rows.append(Row("upstream", at_ms, "received", text))
     more = len(transcript.upstream or ()) - len(rows)
     if more > 0:
-        rows.append(Row("cut", "", "", show(f"{more} more requests of this scenario")))
+        rows.append(Row("cut", "", "", show(f"{told(more, 'more request')} of this scenario")))
     return tuple(rows)

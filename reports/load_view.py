@@ -192,8 +192,8 @@ def _generator(about: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     for key, name in (("lag_ms", "loop lag"), ("late_ms", "late sends")):
         spread = mapping(about.get(key))
         if number(spread.get("n")):
-            told_of = ", ".join(f"{r} {_text(spread.get(r))}" for r in ("p50", "p99", "max"))
-            found.append((name, f"{told_of} ms (n = {_text(spread['n'])})"))
+            said = ", ".join(f"{r} {_text(spread.get(r))}" for r in ("p50", "p99", "max"))
+            found.append((name, f"{said} ms (n = {_text(spread['n'])})"))
     for key, name, unit in (
         ("workers", "workers", ""),
         ("cpu_share", "CPU of the busiest worker", " of a core"),
@@ -212,7 +212,7 @@ def _texts(value: object) -> tuple[str, ...]:
 def _text(value: object) -> str:
     """Return a number with as many digits as one reads; a dash for what is not there."""
     if not number(value):
-        return "–"
+        return "-"
     assert isinstance(value, int | float)
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"

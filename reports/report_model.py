@@ -140,7 +140,7 @@ def make_report(
             passed.setdefault(item.surface, []).append(item)
     return Report(
         run=run,
-        sentence=_sentence(counts, bool(run.loads)),
+        sentence=_sentence(counts, len(run.loads)),
         tone=_tone(counts),
         counts={name: counts[name] for name in ORDER if counts[name]},
         case_counts=dict(Counter(shown_verdict(row) for row in run.results)),
@@ -154,11 +154,11 @@ def make_report(
     )
 
 
-def _sentence(counts: Mapping[str, int], has_load: bool) -> str:
+def _sentence(counts: Mapping[str, int], loads: int) -> str:
     tested = sum(counts.get(verdict, 0) for verdict in TESTED)
     broken, untestable = counts.get("fail", 0), counts.get("untestable", 0)
     if not sum(counts.values()):
-        return "No promise was tested; load was measured" if has_load else "Nothing was tested"
+        return "No promise was tested; load was measured" if loads else "Nothing was tested"
     if broken:
         said = (
             f"{broken} of {told(tested, 'tested promise')} {'is' if broken == 1 else 'are'} broken"

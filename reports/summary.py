@@ -5,6 +5,7 @@ target becomes a link, an image, HTML or a mention.
 """
 
 import json
+import math
 import re
 from typing import Any
 
@@ -51,11 +52,20 @@ def summary_json(report: Report) -> str:
         "notes": list(run.notes),
         "files": {"page": "report.html", "junit": "junit.xml", "run": "run.jsonl"},
     }
-    return json.dumps(value, ensure_ascii=False, indent=1).translate(_LONE) + "\n"
+    return json.dumps(_finite(value), ensure_ascii=False, indent=1).translate(_LONE) + "\n"
 
 
 # A lone surrogate is no UTF-8; JSON has an escape for it.
 _LONE = {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
+
+
+def _finite(value: Any) -> Any:
+    """Return a value without NaN and infinity, which are no JSON."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _finding(item: Finding) -> dict[str, Any]:
@@ -100,7 +110,7 @@ def _load(load: LoadView) -> dict[str, Any]:
         "requests": mapping(summary.get("requests")),
         "rates": mapping(summary.get("rates")),
         "metrics": mapping(summary.get("metrics")),
-        "goodput": summary.get("goodput"),
+        "goodput": mapping(summary.get("goodput")) or None,
     }
 
 
@@ -111,9 +121,15 @@ def summary_markdown(report: Report) -> str:
     lines = [
         f"## {report.sentence}.",
         "",
-        f"{_code(run.header['target'].get('url'))}, profile "
-        f"{_code(run.header['profile'].get('name'))}, {_md(report.started)}, "
-        f"{told(report.requests, 'request')}, gateproof {_md(run.header.get('gateproof'))}.",
+        ", ".join(
+            (
+                _code(run.header["target"].get("url")),
+                f"profile {_code(run.header['profile'].get('name'))}",
+                _md(report.started),
+                told(report.requests, "request"),
+                f"gateproof {_md(run.header.get('gateproof'))}.",
+            )
+        ),
         "",
     ]
     if not report.complete:
@@ -151,7 +167,7 @@ def _md(text: object, limit: int = 300) -> str:
 
 def _code(text: object) -> str:
     """Return text as a code span that nothing in it can leave."""
-    shown = lay_open(clip(str(text or "–"), 200)).replace("|", "\\|")
+    shown = lay_open(clip(str(text or "-"), 200)).replace("|", "\\|")
     ticks = max((len(run) for run in re.findall(r"`+", shown)), default=0) + 1
     fence = "`" * ticks
     return f"{fence}{' ' * (ticks > 1)}{shown}{' ' * (ticks > 1)}{fence}"

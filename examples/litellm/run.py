@@ -46,7 +46,7 @@ MODEL = "gpt-4o-mini"
 INSTALL_S = 900.0
 UPSTREAM_READY_S = 30.0
 PROXY_READY_S = 180.0  # a first start imports some 3,000 modules; 6 s once they are compiled
-STOP_S = 10.0
+STOP_S = 6.0  # the proxy waits for upstream requests that its clients have left
 AUDIT_S = 1800.0
 SHOWN_LOG_LINES = 25
 
@@ -131,7 +131,7 @@ def upstream() -> Iterator[str]:
     ]  # fmt: skip
     with UPSTREAM_LOG.open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=ROOT
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
         )
     with _stopping(process, "upstream"):
         assert process.stdout is not None
@@ -173,6 +173,7 @@ def _proxy_environment(upstream_url: str, key: str) -> dict[str, str]:
         "PATH": os.defpath,
         "HOME": str(ENVIRONMENT),
         "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",  # it lists models in the order of a set
         "NO_PROXY": "*",
         KEY_ENV: key,
         DEMO_KEY_ENV: DEMO_KEY,
@@ -224,7 +225,7 @@ def _stopping(process: "subprocess.Popen[bytes]", what: str) -> Iterator[None]:
         try:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            _say(f"the {what} (process {process.pid}) does not stop; it is killed")
+            _say(f"the {what} (process {process.pid}) is killed, since it does not stop by itself")
             process.kill()
             process.wait(STOP_S)
         for pipe in (process.stdin, process.stdout):
