@@ -6,15 +6,17 @@ Text from a target is shown with control characters escaped, so that it cannot r
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gateproof.run import ORDER, Run, worst
 
-__all__ = ["headline", "print_summary", "shown_verdict", "told", "verdicts"]
+__all__ = ["TESTED", "headline", "print_summary", "sentence", "shown_verdict", "told", "verdicts"]
 
 SHOWN = ("error", "fail", "untestable", "inconclusive", "warn", "departs", "waived")
+# The verdicts of checks that came to a judgment.
+TESTED = ("pass", "info", "fail", "warn", "departs", "waived")
 _COLOURS = {"fail": "31", "error": "31", "untestable": "31", "warn": "33", "pass": "32"}
 
 
@@ -36,6 +38,31 @@ def told(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def sentence(counts: Mapping[str, int], loads: int) -> str:
+    """Return a run's verdict in one sentence, from its checks by verdict and its load runs."""
+    tested = sum(counts.get(verdict, 0) for verdict in TESTED)
+    broken, untestable = counts.get("fail", 0), counts.get("untestable", 0)
+    if not sum(counts.values()):
+        return "No promise was tested; load was measured" if loads else "Nothing was tested"
+    if broken:
+        said = (
+            f"{broken} of {told(tested, 'tested promise')} {'is' if broken == 1 else 'are'} broken"
+        )
+        return said + (f", and {untestable} could not be tested" if untestable else "")
+    if untestable:
+        return f"No tested promise is broken, but {untestable} could not be tested"
+    if not tested:
+        return "No promise came to a judgment"
+    said = "Keeps every promise that was tested"
+    if counts.get("error"):
+        said += f", but gateproof itself failed in {told(counts['error'], 'check')}"
+    if counts.get("waived"):
+        said += f", not counting {counts['waived']} waived"
+    if counts.get("warn"):
+        said += f", with {told(counts['warn'], 'warning')}"
+    return said
+
+
 def print_summary(run: Run, report: Path | None) -> None:
     """Print a run's summary to standard output."""
     target = run.header["target"]
@@ -43,12 +70,12 @@ def print_summary(run: Run, report: Path | None) -> None:
     counts = Counter(by_check.values())
     out = [f"{run.header['profile']['title']} profile, {safe(target['url'])}", ""]
     for verdict in SHOWN:
-        for row in run.results:
-            if shown_verdict(row) == verdict:
-                out += _row_lines(verdict, row)
+        for rows in _alike(row for row in run.results if shown_verdict(row) == verdict):
+            out += _row_lines(verdict, rows)
     if run.results:
         parts = ", ".join(f"{counts[name]} {name}" for name in reversed(ORDER) if counts[name])
         out += ["", f"{told(len(by_check), 'check')}: {parts}."]
+        out += [f"{sentence(counts, len(run.loads))}."]
     for load in run.loads:
         out += ["", f"load {load['scenario']}: {headline(load['summary'])}"]
     out += [safe(note) for note in run.notes]
@@ -101,12 +128,22 @@ def safe(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _row_lines(shown: str, row: Mapping[str, Any]) -> list[str]:
-    lines = [f"{_colour(shown, shown.upper()):<10} {row['check']}  [{row['case']}]"]
+def _alike(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Group the cases of a check that say the same, in order."""
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["check"], row["wanted"], row["reason"]), []).append(row)
+    return list(groups.values())
+
+
+def _row_lines(shown: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    row = rows[0]
+    more = f" and {told(len(rows) - 1, 'more case')}" if len(rows) > 1 else ""
+    lines = [f"{_colour(shown, f'{shown.upper():<12}')} {row['check']}  [{row['case']}{more}]"]
     for name in ("wanted", "got", "reason"):
         if row[name]:
             text = textwrap.shorten(safe(row[name]), 300, placeholder=" …")
-            lines.append(textwrap.indent(f"{name:<7} {text}", "           "))
+            lines.append(textwrap.indent(f"{name:<7} {text}", " " * 13))
     return lines
 
 

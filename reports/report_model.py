@@ -14,7 +14,7 @@ from typing import Any
 
 from gateproof.requirement import Requirement, load_requirements
 from gateproof.run import ORDER, Run
-from gateproof.summary import shown_verdict, told, verdicts
+from gateproof.summary import TESTED, sentence, shown_verdict, verdicts
 from gateproof.transcript import Transcript
 
 from .evidence import Evidence, evidence_of
@@ -22,7 +22,6 @@ from .load_view import LoadView, load_view
 
 __all__ = ["Case", "Finding", "Group", "Report", "make_report"]
 
-TESTED = ("pass", "info", "fail", "warn", "departs", "waived")
 # Where a rule comes from, the most binding first: it orders findings of the same weight.
 KINDS = ("documented", "standard", "upstream", "measured", "invariant", "field")
 FULL_CASES = 3  # cases of one check that get evidence of their own; the others name their file
@@ -140,7 +139,7 @@ def make_report(
             passed.setdefault(item.surface, []).append(item)
     return Report(
         run=run,
-        sentence=_sentence(counts, len(run.loads)),
+        sentence=sentence(counts, len(run.loads)),
         tone=_tone(counts),
         counts={name: counts[name] for name in ORDER if counts[name]},
         case_counts=dict(Counter(shown_verdict(row) for row in run.results)),
@@ -152,30 +151,6 @@ def make_report(
         excused=_excused(run) if run.results else (),
         loads=tuple(load_view(row, number) for number, row in enumerate(run.loads)),
     )
-
-
-def _sentence(counts: Mapping[str, int], loads: int) -> str:
-    tested = sum(counts.get(verdict, 0) for verdict in TESTED)
-    broken, untestable = counts.get("fail", 0), counts.get("untestable", 0)
-    if not sum(counts.values()):
-        return "No promise was tested; load was measured" if loads else "Nothing was tested"
-    if broken:
-        said = (
-            f"{broken} of {told(tested, 'tested promise')} {'is' if broken == 1 else 'are'} broken"
-        )
-        return said + (f", and {untestable} could not be tested" if untestable else "")
-    if untestable:
-        return f"No tested promise is broken, but {untestable} could not be tested"
-    if not tested:
-        return "No promise came to a judgment"
-    said = "Keeps every promise that was tested"
-    if counts.get("error"):
-        said += f", but gateproof itself failed in {told(counts['error'], 'check')}"
-    if counts.get("waived"):
-        said += f", not counting {counts['waived']} waived"
-    elif counts.get("warn"):
-        said += f", with {told(counts['warn'], 'warning')}"
-    return said
 
 
 def _tone(counts: Mapping[str, int]) -> str:
