@@ -244,6 +244,8 @@ class Client:
             ended, error = "total-timeout", f"no end within {target.total_timeout_s:g} s"
         except httpcore.ReadTimeout:
             ended, error = "idle-timeout", f"nothing came for {idle_s:g} s"
+        except httpcore.WriteTimeout:
+            ended, error = "idle-timeout", f"nothing could be sent for {idle_s:g} s"
         except _TooLarge:
             ended, error = "too-large", f"more than {MAX_RECEIVED_BYTES} bytes"
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as problem:
@@ -311,5 +313,6 @@ class Client:
 
 def _retry_after_s(value: str | None) -> float:
     """Return how long to wait after a 429; what is not whole seconds counts as one."""
-    seconds = float(value) if value and value.strip().isdigit() else 1.0
+    text = (value or "").strip()
+    seconds = float(text) if text.isascii() and text.isdigit() else 1.0
     return min(seconds, MAX_RETRY_AFTER_S)
