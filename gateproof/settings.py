@@ -24,7 +24,6 @@ def resolve_target(  # each is an option of the command line
 ) -> Target:
     """Return the target that is named; options beside the name override what its table says.
 
-    An empty name stands for the only target of the file.
     With ``allow_origins`` a target that takes secrets must have one of these origins, so that a
     changed file cannot send a secret elsewhere.
     """
@@ -57,15 +56,7 @@ def resolve_target(  # each is an option of the command line
 
 
 def _from_file(named: str, path: Path) -> Target:
-    """Return a target of a file; with no name, the only one."""
     targets = load_targets(path)
-    if not named and len(targets) == 1:
-        return next(iter(targets.values()))
-    if not named:
-        raise UsageError(
-            f"{path} has {len(targets)} targets, and none was named.",
-            f"Name one: --target {' or '.join(sorted(targets))}.",
-        )
     if named not in targets:
         raise unknown_name("target", named, targets)
     return targets[named]
