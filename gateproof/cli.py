@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"gateproof: {error}\n")
         return error.exit_status
     except KeyboardInterrupt:
-        sys.stderr.write("\ngateproof: interrupted; what was recorded is kept.\n")
+        sys.stderr.write("\ngateproof: interrupted.\n")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone; what was asked for is done.

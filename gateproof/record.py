@@ -16,7 +16,7 @@ from gateproof.profile import Profile
 from gateproof.redact import cover_text
 from gateproof.scenario import Scenario, Unanswered, Use, canary_of
 from gateproof.target import Target
-from gateproof.transcript import Exchange, Transcript
+from gateproof.transcript import OWN_ERROR, Exchange, Transcript
 
 __all__ = ["record", "unclaimed"]
 
@@ -72,15 +72,18 @@ async def _record_one(
     while True:
         try:
             asked = steps.send(answer)
+            asks = [asked] if not isinstance(asked, Sequence) else list(asked)
+            made = await asyncio.gather(
+                *(client.exchange(ask, retry_429=item.retry_429) for ask in asks)
+            )
         except StopIteration:
             break
         except Unanswered as reason:
             problem = str(reason)
             break
-        asks = [asked] if not isinstance(asked, Sequence) else list(asked)
-        made = await asyncio.gather(
-            *(client.exchange(ask, retry_429=item.retry_429) for ask in asks)
-        )
+        except Exception as error:  # noqa: BLE001  # one scenario's bug must not end the run
+            problem = f"{OWN_ERROR}{type(error).__name__}: {error}"
+            break
         exchanges += made
         answer = made if isinstance(asked, Sequence) else made[0]
     steps.close()

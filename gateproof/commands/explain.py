@@ -1,7 +1,6 @@
 """``gateproof explain ID``: one check, requirement, scenario, fault, profile or load in full."""
 
 import argparse
-import itertools
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -107,9 +106,9 @@ def _field(label: str, value: str | Iterable[str]) -> Iterator[str]:
     if not text:
         return
     lines = textwrap.wrap(text, WIDTH - LABEL, break_long_words=False, break_on_hyphens=False)
-    first = itertools.chain([label], itertools.repeat(""))
     if len(label) >= LABEL:
         yield label
-        first = itertools.repeat("")
-    for name, line in zip(first, lines, strict=False):
-        yield f"{name:<{LABEL}}{line}"
+        label = ""
+    for line in lines:
+        yield f"{label:<{LABEL}}{line}"
+        label = ""

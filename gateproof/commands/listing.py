@@ -28,18 +28,19 @@ def _checks(profile: Profile | None) -> list[Row]:
     rows = []
     for check in load_checks().values():
         requirement = requirements[check.requirement]
-        row = {
+        needs = sorted(_needs(check, requirement))
+        row: Row = {
             "id": check.id,
             "level": str(profile.level_of(requirement) if profile else requirement.level),
             "surface": requirement.surface,
             "requirement": requirement.id,
             "says": check.says,
-            "needs": sorted(_needs(check, requirement)),
+            "needs": needs,
             "scenarios": sorted({item.name for case in check.cases for item in case}),
             "generative": check.generative,
         }
         if profile is not None:
-            row["excused"] = _excuse(profile, requirement, row["needs"])
+            row["excused"] = _excuse(profile, requirement, needs)
         rows.append(row)
     return rows
 
