@@ -9,7 +9,9 @@ proven otherwise.
 
 import asyncio
 import contextlib
+import importlib.util
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,6 +33,10 @@ __all__ = ["Client"]
 MAX_RECEIVED_BYTES = 16 * 1024 * 1024  # a thousand times an ordinary answer
 CONNECT_TIMEOUT_S = 10.0
 MAX_RETRY_AFTER_S = 20.0
+if importlib.util.find_spec("sniffio") is None:
+    # httpcore looks for this optional module at every lock, three times a request: a search of the
+    # whole path that fails again and again (measured: a seventh of the time of a run).
+    sys.modules["sniffio"] = None  # type: ignore[assignment]  # how Python says "not there"
 WRONG_KEY = "Bearer sk-gateproof-wrong-key-000000000000"
 
 

@@ -24,6 +24,7 @@ __all__ = ["cover_reads", "cover_text", "require_coverable"]
 FILLER = b"*"
 MIN_SECRET_LENGTH = 6  # shorter ones stand in ordinary text, and covering them would garble it
 _MAX_INFLATED_BYTES = 32 * 1024 * 1024
+_LABEL = re.compile(rb"(?i)content-encoding")
 _CHUNK_BORDER = rb"(?:\r\n[0-9A-Fa-f]{1,16}[^\r\n]{0,64}\r\n)?"
 
 
@@ -117,6 +118,8 @@ def _forms(value: str) -> Iterable[tuple[str, bytes]]:
 def _cover_compressed(
     data: bytearray, reads: Sequence[Read], secrets: Mapping[str, str]
 ) -> list[Mark]:
+    if not _LABEL.search(data):  # nearly every response: spare the parsing
+        return []
     response = parse_response(reads, method="GET", closed=True)
     if response is None:
         return []
