@@ -12,19 +12,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gateproof.errors import UsageError, unknown_name
 from gateproof.sample import NEVER, ErrorKind, Samples
 
 __all__ = [
     "METRIC_SAYS",
     "NS_PER_MS",
-    "SLO_NAMES",
     "US_PER_MS",
     "Spread",
     "distribution",
     "goodput",
     "metrics",
-    "parse_slos",
     "series",
     "spread",
     "token_count",
@@ -48,8 +45,6 @@ METRIC_SAYS: Final[dict[str, str]] = {
     "stream_tokens_per_s": "output tokens per second of one stream, from its first to its last",
 }
 
-SLO_NAMES: Final = ("ttft_ms", "content_ms", "tpot_ms", "e2e_ms")
-
 NS_PER_MS: Final = 1e6
 US_PER_MS: Final = 1e3
 # A percentile is given when at least one sample is expected beyond it.
@@ -61,6 +56,7 @@ _LEAST: Final[dict[str, tuple[float, int]]] = {
     "p999": (99.9, 1000),
 }
 _CDF_POINTS: Final = 201
+_TORN_BIN: Final = 0.5  # less than half a bin at the end belongs to the bin before it
 _MOST_BINS: Final = 600  # a chart has no more columns than that
 _EDGES_MS: Final = 0.01 * 1.1 ** np.arange(0, 200)  # 10 us to 28 min, 10 % a step: they merge
 
@@ -79,25 +75,6 @@ class Spread:
     p99: float | None = None
     p999: float | None = None
     max: float | None = None
-
-
-def parse_slos(text: str) -> dict[str, float]:
-    """Read ``ttft_ms=500,e2e_ms=3000``; a wrong name or number is a UsageError."""
-    slos = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        name, _, value = part.partition("=")
-        if name not in SLO_NAMES:
-            raise unknown_name("SLO", name, SLO_NAMES)
-        try:
-            slos[name] = float(value)
-        except ValueError:
-            slos[name] = -1.0
-        if not 0 < slos[name] < float("inf"):
-            raise UsageError(
-                f"The SLO {name} needs a number of milliseconds; got {value!r}.",
-                "Write it as in ttft_ms=500,e2e_ms=3000.",
-            )
-    return slos
 
 
 def spread(values: NDArray[Any]) -> Spread:
@@ -257,17 +234,18 @@ def series(
     bin_s = next(
         s for s in (1, 2, 5, 10, 30, 60, 300, 900, 3600, 10**6) if seconds / s <= _MOST_BINS
     )
-    bins = int(np.ceil(seconds / bin_s))
+    bins = max(int(np.ceil(seconds / bin_s - _TORN_BIN)), 1)
+    widths = np.full(bins, float(bin_s))
+    widths[-1] = seconds - (bins - 1) * bin_s
 
     def place(at_ns: NDArray[Any]) -> NDArray[Any]:
-        return (at_ns - start_ns) // (bin_s * 10**9)
+        at = np.minimum((at_ns - start_ns) // (bin_s * 10**9), bins - 1)
+        return np.where((at_ns < start_ns) | (at_ns > end_ns), -1, at)
 
     def rate(at_ns: NDArray[Any]) -> list[float]:
         at = place(at_ns)
-        counts = np.bincount(at[(at >= 0) & (at < bins)], minlength=bins)
-        widths = np.full(bins, float(bin_s))
-        widths[-1] = max(seconds - (bins - 1) * bin_s, 1e-3)  # the last bin may be shorter
-        return [round(float(rate), 3) for rate in counts / widths]
+        counts = np.bincount(at[at >= 0], minlength=bins)
+        return [round(float(each), 3) for each in counts / widths]
 
     ended = rows[rows["end_us"] != NEVER]
     end_at = ended["sent_ns"] + ended["end_us"].astype(np.int64) * 1000

@@ -39,7 +39,7 @@ The JSON form of a ``LoadSummary`` (``as_json``)::
 import datetime as dt
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +61,7 @@ from gateproof.latency import (
     token_count,
     token_times,
 )
+from gateproof.plan import LoadPlan
 from gateproof.sample import (
     ERROR_SAYS,
     FINDINGS,
@@ -76,7 +77,6 @@ from gateproof.sample import (
 
 __all__ = [
     "Generator",
-    "LoadPlan",
     "LoadSummary",
     "measure",
     "measure_folder",
@@ -91,32 +91,6 @@ _LAG_FLOOR_MS: Final = 2.0
 _LAG_SHARE: Final = 0.05
 # One event loop is one core: above this share of it, events queue before they are stamped.
 _CPU_LIMIT: Final = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class LoadPlan:
-    """What a load run was asked to do; the generator writes it first thing."""
-
-    scenario: str
-    arrivals: str  # closed, poisson, constant
-    target: str  # origin and path, never a key
-    model: str
-    users: int | None = None
-    rate_per_s: float | None = None
-    duration_s: float | None = None
-    warm_up_s: float = 0.0
-    seed: int = 0
-    cap: int | None = None
-    think_s: float = 0.0
-    max_tokens: int | None = None
-    prompt_words: int | None = None
-    slos: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> "LoadPlan":
-        """Read a plan from its JSON form, leaving out what this version does not know."""
-        known = {f.name for f in fields(cls)}
-        return cls(**{name: value for name, value in row.items() if name in known})
 
 
 @dataclass(frozen=True, slots=True)

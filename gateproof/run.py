@@ -89,6 +89,17 @@ class RunWriter:
         self._requests = 0
         self._started = time.monotonic()
 
+    @classmethod
+    def resume(cls, folder: Path) -> "RunWriter":
+        """Go on with a run whose file has ended; a new footer then takes the place of the old."""
+        run = read_run(folder)
+        writer = cls(folder)
+        writer._counts.update(row["verdict"] for row in run.results)
+        if run.footer is not None:
+            writer._requests = run.footer["requests"]
+            writer._started -= run.footer["seconds"]
+        return writer
+
     def header(
         self, verb: str, run: str, target: Target, profile: Profile, seed: int, argv: Sequence[str]
     ) -> None:

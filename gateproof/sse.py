@@ -11,6 +11,7 @@ its blank line.
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -99,7 +100,8 @@ class Decoder:
         self._buffer = bytearray()
         self._base = 0  # offset in the body of the buffer's first byte
         self._scanned = 0  # how much of the buffer is known to hold no line end
-        self._arrivals: list[tuple[int, int]] = []  # (offset of a read's end, its time)
+        self._arrivals: list[int] = []  # the time of each read that is still of use, and
+        self._arrived: list[int] = []  # the offset of its end
         self._lines: list[Line] = []
         self._frame_start = 0
         self._last_id = ""
@@ -110,7 +112,8 @@ class Decoder:
         if not data:
             return []
         self._buffer += data
-        self._arrivals.append((self._base + len(self._buffer), at_ns))
+        self._arrivals.append(at_ns)
+        self._arrived.append(self._base + len(self._buffer))
         return self._drain(closing=False)
 
     def close(self) -> list[Frame]:
@@ -151,6 +154,9 @@ class Decoder:
                 if self._lines:
                     frames.append(self._dispatch())
                 self._frame_start = self._base
+                # Reads that ended before the next frame are of no more use.
+                past = bisect_right(self._arrived, self._base)
+                del self._arrivals[:past], self._arrived[:past]
             else:
                 self._take_line(at, end)
         self._scanned = len(self._buffer)
@@ -221,17 +227,11 @@ class Decoder:
             terminated,
         )
         self._lines = []
-        # Only the read that the next frame can begin in is still of use.
-        while len(self._arrivals) > 1 and self._arrivals[0][0] <= self._base:
-            self._arrivals.pop(0)
         return frame
 
     def _arrival(self, end: int) -> int:
         """Return when the byte before offset ``end`` arrived."""
-        for offset, at_ns in self._arrivals:
-            if end <= offset:
-                return at_ns
-        return self._arrivals[-1][1] if self._arrivals else 0
+        return self._arrivals[bisect_left(self._arrived, end)]
 
     def _drop(self, count: int) -> None:
         del self._buffer[:count]

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateproof.run import ORDER, Run, worst
 
-__all__ = ["print_summary", "verdicts"]
+__all__ = ["headline", "print_summary", "shown_verdict", "told", "verdicts"]
 
 SHOWN = ("error", "fail", "untestable", "inconclusive", "warn", "departs", "waived")
 _COLOURS = {"fail": "31", "error": "31", "untestable": "31", "warn": "33", "pass": "32"}
@@ -22,8 +22,18 @@ def verdicts(run: Run) -> dict[str, str]:
     """Return each check's verdict: the worst of its cases, a waived finding counted as waived."""
     cases: dict[str, list[str]] = {}
     for row in run.results:
-        cases.setdefault(row["check"], []).append("waived" if row["waiver"] else row["verdict"])
+        cases.setdefault(row["check"], []).append(shown_verdict(row))
     return {check: worst(found) for check, found in cases.items()}
+
+
+def shown_verdict(row: Mapping[str, Any]) -> str:
+    """Return the verdict of a result row, ``waived`` when the operator accepts it."""
+    return "waived" if row.get("waiver") else str(row["verdict"])
+
+
+def told(count: int, noun: str) -> str:
+    """Return a count with its noun: 1 check, 2 checks."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def print_summary(run: Run, report: Path | None) -> None:
@@ -34,12 +44,11 @@ def print_summary(run: Run, report: Path | None) -> None:
     out = [f"{run.header['profile']['title']} profile, {safe(target['url'])}", ""]
     for verdict in SHOWN:
         for row in run.results:
-            shown = "waived" if row["waiver"] else row["verdict"]
-            if shown == verdict:
-                out += _row_lines(shown, row)
+            if shown_verdict(row) == verdict:
+                out += _row_lines(verdict, row)
     if run.results:
-        told = ", ".join(f"{counts[name]} {name}" for name in reversed(ORDER) if counts[name])
-        out += ["", f"{len(by_check)} checks: {told}."]
+        parts = ", ".join(f"{counts[name]} {name}" for name in reversed(ORDER) if counts[name])
+        out += ["", f"{told(len(by_check), 'check')}: {parts}."]
     for load in run.loads:
         out += ["", f"load {load['scenario']}: {headline(load['summary'])}"]
     out += [safe(note) for note in run.notes]
@@ -51,8 +60,40 @@ def print_summary(run: Run, report: Path | None) -> None:
 
 
 def headline(summary: Mapping[str, Any]) -> str:
-    """Return a load summary's own first line."""
-    return safe(str(summary.get("headline", "see the report")))
+    """Return a load summary in one line: the model of load, what came of it, whether it is valid.
+
+    Parts that the summary lacks are left out.
+    """
+
+    def part(*path: str) -> Any:
+        value: Any = summary
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
+
+    def number(value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    arrivals = part("plan", "arrivals")
+    said = []
+    if arrivals == "closed" and number(part("plan", "users")):
+        said.append(f"closed, {told(part('plan', 'users'), 'user')}")
+    elif isinstance(arrivals, str):
+        rate = part("plan", "rate_per_s")
+        said.append(f"{arrivals}" + (f" arrivals, {rate:g}/s" if number(rate) else ""))
+    due, answered = part("requests", "due"), part("requests", "answered")
+    if number(due) and number(answered):
+        said.append(f"{answered:,} of {told(due, 'request')} answered")
+    for name, rank in (("TTFT", "p50"), ("TTFT", "p99")):
+        value = part("metrics", "ttft_ms", rank)
+        if number(value):
+            said.append(f"{name} {rank} {value:.1f} ms")
+    tokens = part("rates", "tokens_per_s")
+    if number(tokens):
+        said.append(f"{tokens:,.0f} tokens/s")
+    if part("verdict", "valid") is False:
+        said.append("INVALID: the generator cannot be trusted")
+    return safe("; ".join(said)) or "see the report"
 
 
 def safe(text: str) -> str:

@@ -39,8 +39,9 @@ def test_error_is_never_sent_with_status_200(seen: Transcript) -> None:
     """An error is never sent with status 200."""
     for index, exchange in enumerate(seen.exchanges):
         got = openai.response(exchange)
+        streamed = got.media_type == "text/event-stream"  # sse.prestream-error-status reports it
         expect(
-            got.status >= 400 or answered(exchange),
+            got.status >= 400 or streamed or answered(exchange),
             wanted="an error has a status of 400 or more",
             got=shown(got),
             at=Place(exchange=index),
@@ -293,6 +294,25 @@ def test_same_mistake_same_refusal(seen: Transcript) -> str:
         at=Place(exchange=1),
     )
     return f"status {plain[0]}, code {plain[1]!r}"
+
+
+@check("sse.prestream-error-status", on=[MISSING_MESSAGES, UNKNOWN_MODEL])
+def test_refusal_before_the_first_token_has_an_error_status(seen: Transcript) -> str:
+    """What fails before the first token has an HTTP error status, also with stream."""
+    (exchange,) = seen.labelled("stream")
+    got = openai.response(exchange)
+    at = Place(exchange=seen.exchanges.index(exchange))
+    if answered(exchange):
+        raise Untestable(f"the request was not refused ({shown(got)})")
+    expect(
+        got.media_type != "text/event-stream",
+        wanted="an HTTP error status and a JSON error, no stream",
+        got=shown(got),
+        at=at,
+    )
+    if got.status < 400:
+        raise Untestable(f"the refusal has status {got.status} (see err.not-200)")
+    return f"status {got.status}"
 
 
 @check("hdr.request-id-sane", on=[LONG_REQUEST_ID])

@@ -61,7 +61,9 @@ def refused(exchange: Exchange, *, wanted: str, at: Place) -> Response:
     got = openai.response(exchange)
     expect(not answered(exchange), wanted=wanted, got=shown(got), at=at)
     if got.status < 400:
-        raise Untestable(f"the refusal has status {got.status} (see err.not-200)")
+        raise Untestable(
+            f"the refusal has status {got.status} (see err.not-200, sse.prestream-error-status)"
+        )
     if got.status >= 500:
         raise Untestable(f"the refusal has status {got.status} (see err.status.400)")
     return got

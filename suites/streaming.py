@@ -9,7 +9,7 @@ from gateproof.dialects import openai
 from gateproof.sse import Frame
 from gateproof.transcript import Exchange, Transcript
 
-from .reading import accepted, clean_refusal, oddness, only, shown, streamed, uncut
+from .reading import accepted, oddness, only, shown, streamed, uncut
 from .scenarios.chat import (
     EVENTS,
     PLAIN,
@@ -17,7 +17,6 @@ from .scenarios.chat import (
     SEPARATORS,
     STREAM,
     STREAM_USAGE,
-    UNKNOWN_MODEL_STREAM,
 )
 from .scenarios.tools import AUTO_STREAM
 
@@ -374,21 +373,5 @@ def test_no_stream_unasked(seen: Transcript) -> None:
     expect(
         got.media_type != "text/event-stream" and not got.body.lstrip().startswith(b"data:"),
         wanted="one JSON document",
-        got=shown(got),
-    )
-
-
-@check("sse.prestream-error-status", on=[UNKNOWN_MODEL_STREAM])
-def test_early_failure_has_a_status(seen: Transcript) -> None:
-    """What fails before the first token has an HTTP error status and a JSON body."""
-    exchange = seen[0]
-    got = openai.response(exchange)
-    if got.status == 200 and exchange.events:
-        read = openai.stream(exchange)
-        if read.chunks and not read.errors:
-            raise Untestable("the unknown model was answered (see err.model-unknown)")
-    expect(
-        got.status >= 500 or clean_refusal(got),
-        wanted="an HTTP error status and a JSON error, though stream: true was asked for",
         got=shown(got),
     )

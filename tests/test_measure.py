@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from gateproof.errors import UsageError
-from gateproof.latency import METRIC_SAYS, distribution, parse_slos, spread
+from gateproof.latency import METRIC_SAYS, distribution, spread
 from gateproof.measure import LoadSummary, measure_folder
+from gateproof.plan import parse_slos
 from gateproof.sample import ErrorKind, Flag, LagWriter, Sample, SampleWriter
 
 MS = 1_000_000

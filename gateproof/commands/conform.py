@@ -1,7 +1,6 @@
 """``gateproof conform``: pytest with our plugin, out of reach of the user's own pytest set-up."""
 
 import argparse
-import json
 import os
 import sys
 import warnings
@@ -9,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gateproof.commands.options import target_of
 from gateproof.probe import probe
 from gateproof.report import write_report
 from gateproof.run import new_folder, read_run
-from gateproof.settings import resolve_target
 from gateproof.suite import room_path
 from gateproof.summary import print_summary
 from gateproof.target import read_secrets
@@ -37,16 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
     """Run the suites and return the run folder, if one was made, and the exit status."""
-    target = resolve_target(
-        args.target or "",
-        file=args.config,
-        profile=args.profile,
-        key_env=args.key_env,
-        model=args.model,
-        upstream=args.upstream,
-        upstream_models=args.upstream_models,
-        allow_origins=args.allow_origin,
-    )
+    target = target_of(args)
     secrets = read_secrets(target)
     if target.variables:
         _say(f"${', $'.join(target.variables)} goes to {target.origin} and nowhere else.")
@@ -104,9 +94,3 @@ def _isolate() -> dict[str, str]:
 
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
-
-
-def summary_json(folder: Path) -> dict[str, object]:
-    """Return the summary that the report wrote."""
-    value: dict[str, object] = json.loads((folder / "summary.json").read_text("utf-8"))
-    return value

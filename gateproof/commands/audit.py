@@ -1,0 +1,87 @@
+"""``gateproof audit``: conformance and a short load run against one target, then one report.
+
+Without a target it starts the bundled reference server and audits that, as gateway and as its own
+controlled upstream.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateproof.bundled import DEMO_KEY_ENV, bundled_server
+from gateproof.commands.conform import conform
+from gateproof.commands.load import load_into
+from gateproof.commands.options import target_of
+from gateproof.errors import TargetError, UsageError
+from gateproof.report import write_report
+from gateproof.run import RunWriter, new_folder, read_run
+from gateproof.summary import print_summary
+from gateproof.target import is_loopback
+
+__all__ = ["run"]
+
+# What the bundled server's load run looks like: an answer that a reader would wait for.
+PACED = ("ttft=150", "itl=20", "tokens=64")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Audit a target, or the bundled server when none is named."""
+    if args.target and args.faults:
+        raise UsageError("--with is for the bundled server.", "Leave out --target, or --with.")
+    with contextlib.nullcontext() if args.target else _bundled(args):
+        args.scenario = "chat-steady"
+        args.out = args.out or new_folder(Path("gateproof-runs"), _name(args.target))
+        folder, status = conform(args)
+        if folder is None:
+            return status
+        if not args.no_load:
+            status = _load(args, folder, status)
+        report = write_report(folder)
+    if args.json:
+        sys.stdout.write((folder / "summary.json").read_text("utf-8"))
+    else:
+        print_summary(read_run(folder), report)
+    return status
+
+
+@contextlib.contextmanager
+def _bundled(args: argparse.Namespace) -> Iterator[None]:
+    """Start the reference server and make it the target that ``args`` names."""
+    profile = args.profile or "openai"
+    with bundled_server() as server:
+        faults = f"/with/{args.faults}" if args.faults else ""
+        args.profile = profile
+        args.target = f"{server.url}{faults}/{profile}/v1"
+        args.key_env = args.key_env or DEMO_KEY_ENV
+        args.upstream = server.url
+        args.upstream_models = "{name}"
+        yield
+
+
+def _load(args: argparse.Namespace, folder: Path, status: int) -> int:
+    """Add a load run to the run folder, unless the target may not be loaded."""
+    target = target_of(args)
+    writer = RunWriter.resume(folder)
+    try:
+        if not is_loopback(target.url) and not target.load_allowed:
+            writer.note(
+                f"No load run was made: {target.origin} is not on this machine. If you may load "
+                "it, say so in its table of gateproof.toml: load_allowed = true."
+            )
+            return status
+        model = target.upstream.model(*PACED) if target.upstream else target.model()
+        try:
+            load_into(writer, target, model, args)
+        except TargetError as error:
+            writer.note(f"The load run failed. {error.message}")
+            status = status or 1
+        writer.footer(status)
+    finally:
+        writer.close()
+    return status
+
+
+def _name(target: str | None) -> str:
+    return "reference-server" if target is None else target.partition("://")[2] or target

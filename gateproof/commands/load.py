@@ -1,0 +1,96 @@
+"""``gateproof load SCENARIO``: a load run against a target, its samples, figures and report."""
+
+import argparse
+import json
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gateproof.commands.options import target_of
+from gateproof.errors import TargetError
+from gateproof.loadrun import LoadRun, run_load
+from gateproof.measure import LoadSummary
+from gateproof.profile import load_profile
+from gateproof.report import write_report
+from gateproof.run import RunWriter, new_folder, read_run
+from gateproof.summary import print_summary
+from gateproof.target import Target, read_secrets
+
+__all__ = ["load_into", "run"]
+
+OPEN_MODEL = ("chat-open",)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one scenario and write its report; an invalid run ends with status 1."""
+    target = target_of(args)
+    read_secrets(target)
+    folder = args.out or new_folder(Path("gateproof-runs"), f"{target.name}-{args.scenario}")
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = RunWriter(folder)
+    try:
+        writer.header(
+            "load", uuid.uuid4().hex[:12], target, load_profile(target.profile), args.seed,
+            sys.argv[1:],
+        )  # fmt: skip
+        summary = load_into(writer, target, target.model(), args)
+        status = 0 if summary.valid else 1
+        writer.footer(status, "" if summary.valid else "the load run is not valid")
+    finally:
+        writer.close()
+    page = write_report(folder)
+    if args.json:
+        sys.stdout.write(json.dumps(summary.as_json(), indent=1) + "\n")
+    else:
+        print_summary(read_run(folder), page)
+    return status
+
+
+def load_into(
+    writer: RunWriter, target: Target, model: str, args: argparse.Namespace
+) -> LoadSummary:
+    """Make a load run inside a run folder and add its summary to the run file."""
+    scenario = args.scenario
+    is_open = scenario in OPEN_MODEL
+    place = f"load/{scenario}"
+    summary = run_load(
+        LoadRun(
+            scenario=scenario,
+            target_base_url=target.url,
+            model=model,
+            out_dir=writer.folder / place,
+            users=None if is_open else args.users,
+            rate_per_s=args.rate if is_open else None,
+            duration_s=args.seconds,
+            key_env=target.key_env,
+            seed=args.seed,
+            allow_load_origin=target.origin if target.load_allowed else None,
+        ),
+        _progress,
+    )
+    _tell("")
+    writer.load(scenario, place, summary.as_json())
+    if not summary.requests["answered"]:
+        raise TargetError(
+            f"Not one request of {scenario} was answered: "
+            + "; ".join(f"{row['says']} ({row['count']})" for row in summary.errors),
+            f"The samples are in {writer.folder / place}.",
+        )
+    return summary
+
+
+def _progress(row: Mapping[str, Any]) -> None:
+    ttft = row.get("ttft_p50_ms")
+    shown = f", TTFT p50 {ttft:.0f} ms" if isinstance(ttft, int | float) else ""
+    _tell(
+        f"load {row['progress_s']:.0f} s: {row['active']} active, "
+        f"{row['answered']} answered, {row['failed']} failed{shown}"
+    )
+
+
+def _tell(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()

@@ -1,0 +1,111 @@
+"""Server-sent events from bytes, for the hot path: same meaning as the WHATWG text, less kept.
+
+Strategy: almost every read brings one whole event of one ``data: `` line; that case costs four
+searches in C. Everything else (split events, several at once, CR and CRLF, comments, several data
+lines, a byte order mark) goes the general way.
+
+Rules. An event is handed on in the same call that brought its last byte. An event that the end of
+the body leaves without its blank line is not dispatched (WHATWG HTML, section 9.2.6). The judge of
+conformance is ``gateproof.sse``; tests hold both to the same answers.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from gateproof.sample import ErrorKind
+
+from .framing import Broken
+
+__all__ = ["EventReader"]
+
+MAX_EVENT_BYTES: Final = 1024 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class EventReader:
+    """Cuts a body into events: ``on_event(name, data, at_ns)`` with the joined data lines."""
+
+    __slots__ = ("_begun", "_cr", "_held", "_held_bytes", "_on_event", "_open")
+
+    def __init__(self, on_event: Callable[[bytes, bytes, int], None]) -> None:
+        self._on_event = on_event
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._open = False  # what is held ends in a line end
+        self._begun = False
+        self._cr = False  # the last byte was CR
+
+    @property
+    def pending(self) -> bytes:
+        """What came after the last whole event."""
+        return b"".join(self._held)
+
+    def feed(self, data: bytes, at_ns: int) -> None:
+        """Take the next bytes of the body, which came at ``at_ns``."""
+        if (
+            not self._held
+            and data[:6] == b"data: "
+            and data[-2:] == b"\n\n"
+            and data.count(b"\n") == 2
+            and b"\r" not in data
+        ):
+            self._begun = True
+            self._cr = False
+            self._on_event(b"", data[6:-2], at_ns)
+        else:
+            self._general(data, at_ns)
+
+    def _general(  # noqa: C901  # one pass over all shapes
+        self, data: bytes, at_ns: int
+    ) -> None:
+        """Take bytes of any shape."""
+        if self._cr and data[:1] == b"\n":
+            data = data[1:]
+            self._cr = False
+        if not data:
+            return
+        self._cr = data[-1:] == b"\r"
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if not self._begun:
+            data = b"".join(self._held) + data
+            self._held, self._held_bytes = [], 0
+            if len(data) < 3 and _BOM.startswith(data):
+                self._held, self._held_bytes = [data], len(data)
+                return
+            self._begun = True
+            data = data.removeprefix(_BOM)
+            if not data:
+                return
+        if b"\n\n" in data or (self._open and data[0] == 10):
+            if self._held:
+                data = b"".join(self._held) + data
+            blocks = data.split(b"\n\n")
+            rest = blocks.pop()
+            self._held = [rest] if rest else []
+            self._held_bytes = len(rest)
+            for block in blocks:
+                self._block(block, at_ns)
+            data = rest
+        else:
+            self._held.append(data)
+            self._held_bytes += len(data)
+        self._open = data[-1:] == b"\n"
+        if self._held_bytes > MAX_EVENT_BYTES:
+            raise Broken(ErrorKind.TOO_LARGE, f"an event of more than {MAX_EVENT_BYTES} bytes")
+
+    def _block(self, block: bytes, at_ns: int) -> None:
+        """Dispatch one block of lines, if it holds data."""
+        if block[:6] == b"data: " and b"\n" not in block:
+            self._on_event(b"", block[6:], at_ns)
+            return
+        name, lines = b"", []
+        for line in block.split(b"\n"):
+            field, _, value = line.partition(b":")
+            if field == b"data":
+                lines.append(value.removeprefix(b" "))
+            elif field == b"event":
+                name = value.removeprefix(b" ")
+        data = b"\n".join(lines)
+        if data:
+            self._on_event(name, data, at_ns)

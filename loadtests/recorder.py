@@ -1,0 +1,209 @@
+"""What one generator process writes: samples, its own lag, and a line about itself each second.
+
+Strategy: a request costs one packed record and two of Locust's events; everything else happens once
+a second. The lag gauge is an alarm every 10 ms: how late it rings is how late a time stamp may be.
+
+Rules. Samples reach the disk within a second, so a crash loses no more. Evidence of failures is
+kept for the first few of each kind, without the key. Without a folder nothing is written, and
+Locust's own statistics still work.
+"""
+
+import gc
+import json
+import os
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic_ns
+from typing import IO, Any, Final
+
+import gevent
+
+from gateproof.plan import LoadPlan
+from gateproof.sample import ErrorKind, LagWriter, SampleWriter
+
+from .answer import Answer
+from .pace import Alarm
+
+__all__ = ["ChatFailed", "Recorder"]
+
+_TICK_NS: Final = 10 * 10**6
+_EVIDENCE: Final = 20  # failures of a kind whose words are kept
+
+
+class ChatFailed(Exception):  # noqa: N818  # Locust shows it as what happened
+    """A request that failed; few different texts, so that Locust can count them."""
+
+
+class Recorder:
+    """Records the answers of one process, from ``start`` to ``close``."""
+
+    def __init__(
+        self,
+        plan: LoadPlan,
+        folder: Path | None,
+        fire: Callable[..., None],
+        *,
+        key: str = "",
+        progress: bool = False,
+    ) -> None:
+        self._plan = plan
+        self._fire = fire
+        self._key = key
+        self._progress = progress
+        self._samples: SampleWriter | None = None
+        self._lag: LagWriter | None = None
+        self._notes: IO[str] | None = None
+        self._evidence: IO[str] | None = None
+        worker = str(os.getpid())
+        if folder is not None:
+            self._samples = SampleWriter(folder, worker)
+            self._lag = LagWriter(folder, worker)
+            self._notes = (folder / f"generator.{worker}.jsonl").open("a", encoding="utf-8")
+            self._evidence = (folder / f"failures.{worker}.jsonl").open("a", encoding="utf-8")
+        self._start_ns = self._tick_ns = self._stop_ns = 0
+        self._alarm: Alarm | None = None
+        self._seconds: Any = None
+        self._kinds: Counter[int] = Counter()
+        self._ttfts_ns: list[int] = []
+        self._answered = self._failed = self._late_max_ns = 0
+        self.started = 0
+        """How many requests have begun."""
+
+    def start(self) -> None:
+        """Begin: note the plan and the clocks, and start the gauge."""
+        gc.collect()
+        gc.freeze()  # what is here now stays; a full collection would stop the loop for long
+        self._start_ns = monotonic_ns()
+        self._note(
+            kind="start",
+            at_ns=self._start_ns,
+            wall_ns=time.time_ns(),
+            plan=asdict(self._plan),
+            python=sys.version.split()[0],
+            gevent=gevent.__version__,
+        )
+        self._tick()
+        self._tick_ns = self._start_ns + _TICK_NS
+        self._alarm = Alarm(self._ring)
+        self._alarm.set(self._tick_ns)
+        self._seconds = gevent.spawn(self._each_second)
+
+    def record(self, answer: Answer) -> None:
+        """Record a finished answer, and tell Locust."""
+        sample = answer.sample
+        if self._samples is not None:
+            self._samples.add(sample, answer.stamps)
+        kind, due_ns = sample.error, sample.due_ns
+        if kind == ErrorKind.UNFINISHED:
+            return
+        first_ns = answer.stamps[0] if answer.stamps else 0
+        failed = None
+        if kind:
+            self._failed += 1
+            failed = self._failure(answer)
+        else:
+            self._answered += 1
+            self._ttfts_ns.append(first_ns - due_ns)
+        about = {"context": {}, "response_length": 0}
+        if first_ns and failed is None:
+            ttft_ms = (first_ns - due_ns) / 1e6
+            self._fire(
+                request_type="TTFT", name="chat", response_time=ttft_ms, exception=None, **about
+            )
+        self._fire(
+            request_type="chat",
+            name="chat",
+            response_time=(sample.end_ns - due_ns) / 1e6,
+            exception=failed,
+            **about,
+        )
+
+    def stopping(self) -> None:
+        """Note the end of the offered load; what runs may still finish."""
+        self._stop_ns = self._stop_ns or monotonic_ns()
+
+    def close(self) -> None:
+        """Write what is left; the stop line says that the run was whole."""
+        self.stopping()
+        if self._alarm is not None:
+            self._alarm.close()
+        if self._seconds is not None:
+            self._seconds.kill(block=False)
+        self._tick()
+        self._note(kind="stop", at_ns=self._stop_ns)
+        for file in (self._samples, self._lag, self._notes, self._evidence):
+            if file is not None:
+                file.close()
+        self._samples = self._lag = self._notes = self._evidence = None
+
+    def _failure(self, answer: Answer) -> ChatFailed:
+        """Name a failure for Locust, and keep the words of the first few of each kind."""
+        sample = answer.sample
+        kind = ErrorKind(sample.error).name.lower().replace("_", "-")
+        self._kinds[sample.error] += 1
+        if self._evidence is not None and self._kinds[sample.error] <= _EVIDENCE:
+            says = answer.says.replace(self._key, "[key]") if self._key else answer.says
+            row = {"kind": kind, "status": sample.status, "number": sample.number}
+            row |= {"at_ns": sample.end_ns, "says": says}
+            self._evidence.write(json.dumps(row) + "\n")
+            self._evidence.flush()
+        return ChatFailed(f"{kind} ({sample.status})" if sample.status else kind)
+
+    def _ring(self) -> None:
+        """Note how late this tick is, and those that it made late with it."""
+        now_ns = monotonic_ns()
+        while self._tick_ns <= now_ns:
+            late_ns = now_ns - self._tick_ns
+            if self._lag is not None:
+                self._lag.add(self._tick_ns, late_ns)
+            self._late_max_ns = max(self._late_max_ns, late_ns)
+            self._tick_ns += _TICK_NS
+        if self._alarm is not None:
+            self._alarm.set(self._tick_ns)
+
+    def _each_second(self) -> None:
+        """Write a line each second, on the second."""
+        number = 0
+        while True:
+            number += 1
+            gevent.sleep(max((self._start_ns + number * 10**9 - monotonic_ns()) / 1e9, 0))
+            self._tick()
+
+    def _tick(self) -> None:
+        """Write a line about this process, and put everything on the disk."""
+        now_ns = monotonic_ns()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        self._note(
+            kind="tick",
+            at_ns=now_ns,
+            cpu_ns=round((used.ru_utime + used.ru_stime) * 1e9),
+            rss_kb=used.ru_maxrss,
+        )
+        for file in (self._samples, self._lag):
+            if file is not None:
+                file.flush()
+        ttfts = sorted(self._ttfts_ns)
+        self._ttfts_ns.clear()
+        if self._progress and now_ns > self._start_ns + 10**8:
+            line = {
+                "progress_s": round((now_ns - self._start_ns) / 1e9, 1),
+                "active": self.started - self._answered - self._failed,
+                "answered": self._answered,
+                "failed": self._failed,
+                "ttft_p50_ms": round(ttfts[len(ttfts) // 2] / 1e6, 2) if ttfts else None,
+                "lag_max_ms": round(self._late_max_ns / 1e6, 2),
+            }
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
+        self._late_max_ns = 0
+
+    def _note(self, **row: object) -> None:
+        """Append a line to the notes."""
+        if self._notes is not None:
+            self._notes.write(json.dumps(row) + "\n")
+            self._notes.flush()

@@ -1,0 +1,341 @@
+"""Charts of a load run as static SVG, drawn by Vega-Lite (through Altair and vl-convert).
+
+Rules: no script and no font from elsewhere; colours are the page's own (placeholders become CSS
+variables, so that light, dark and print follow); every value shows on hover, by ``<title>`` in a
+band as high as the chart; every chart has a sentence and a table in words beside it. Altair is
+imported only here, only when there is load.
+"""
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from .load_view import mapping, number, numbers, rows_of
+from .visible import plain
+
+__all__ = ["Chart", "charts_of"]
+
+WIDTH, HEIGHT = 430, 170
+MAX_POINTS = 150  # a chart of this width shows no more
+TABLE_ROWS = 24
+# Placeholders that Vega takes for colours; the page's stylesheet gives the real ones.
+COLOURS: Mapping[str, str] = {
+    "#00000a": "var(--ink-2)",
+    "#00000b": "var(--line)",
+    "#0000c1": "var(--c1)",
+    "#0000c2": "var(--c2)",
+    "#0000c3": "var(--c3)",
+}
+INK, LINE, FIRST, SECOND, THIRD = COLOURS
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart, what it shows in a sentence, and its values in words."""
+
+    title: str
+    says: str
+    svg: Markup
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    name: str
+    values: tuple[float | None, ...]
+    colour: str
+
+
+def charts_of(summary: Mapping[str, Any]) -> tuple[Chart, ...]:
+    """Draw every chart that a load summary has the values for."""
+    series = mapping(summary.get("series"))
+    distributions = mapping(summary.get("distributions"))
+    made = [
+        _cdf(mapping(distributions.get("ttft_ms")), "TTFT", "time to first token"),
+        _over_time(
+            series,
+            "TTFT over time",
+            "ms",
+            "Median and 95th percentile (from 20 samples on) of each interval, by when the request "
+            "was due.",
+            (("ttft_p50_ms", "p50", FIRST), ("ttft_p95_ms", "p95", SECOND)),
+        ),
+        _over_time(
+            series,
+            "Requests over time",
+            "requests/s",
+            "Due, answered in full, and failed, in each interval.",
+            (
+                ("due_per_s", "due", SECOND),
+                ("answered_per_s", "answered", FIRST),
+                ("failed_per_s", "failed", THIRD),
+            ),
+        ),
+        _over_time(
+            series,
+            "Output over time",
+            "tokens/s",
+            "Output tokens that arrived in each interval, over all streams.",
+            (("tokens_per_s", "tokens/s", FIRST),),
+        ),
+        _histogram(mapping(distributions.get("itl_ms")), "ITL", "gaps between output tokens"),
+        _cdf(mapping(distributions.get("e2e_ms")), "End to end", "time to the end of the answer"),
+        _errors(rows_of(summary.get("errors"))),
+        _over_time(
+            series,
+            "Streams in flight",
+            "streams",
+            "Requests that were being answered in the middle of each interval.",
+            (("active", "in flight", FIRST),),
+        ),
+        _over_time(
+            series,
+            "The generator's own lag",
+            "ms",
+            "The latest that the generator's own timer came in each interval: what the other "
+            "charts may be wrong by.",
+            (("lag_max_ms", "lag, max", THIRD),),
+        ),
+    ]
+    return tuple(chart for chart in made if chart is not None)
+
+
+def _over_time(
+    series: Mapping[str, Any],
+    title: str,
+    unit: str,
+    says: str,
+    wanted: Sequence[tuple[str, str, str]],
+) -> Chart | None:
+    times = numbers(series.get("t_s"))
+    bin_s = series.get("bin_s")
+    lines = [_Line(name, numbers(series.get(key)), colour) for key, name, colour in wanted]
+    lines = [
+        line
+        for line in lines
+        if len(line.values) == len(times) and any(v is not None for v in line.values)
+    ]
+    if not lines or not number(bin_s) or not bin_s or any(at is None for at in times):
+        return None
+    step = -(-len(times) // MAX_POINTS)
+    places = range(0, len(times), step)
+    values, bands = [], []
+    for place in places:
+        at = float(times[place] or 0)
+        told = []
+        for line in lines:
+            # Of several intervals drawn as one, the largest is kept: peaks must not vanish.
+            kept = [v for v in line.values[place : place + step] if v is not None]
+            y = max(kept, default=None)
+            values.append({"x": at + bin_s * step / 2, "y": y, "line": line.name})
+            told.append(f"{line.name} {_figure(y)}")
+        end = at + bin_s * step
+        bands.append({"x": at, "x2": end, "says": f"{at:g}–{end:g} s: {', '.join(told)} {unit}"})
+    spec = _layers(
+        values,
+        bands,
+        lines,
+        x=("seconds since the start", "linear"),
+        y=unit,
+        mark={"type": "line", "point": len(places) <= 30, "strokeWidth": 2},
+    )
+    columns = ("from, s", *(f"{line.name}, {unit}" for line in lines))
+    rows = [
+        (_figure(times[i]), *(_figure(line.values[i]) for line in lines)) for i in range(len(times))
+    ]
+    return Chart(title, says, _svg(spec, title), columns, _thin(rows))
+
+
+def _cdf(distribution: Mapping[str, Any], name: str, what: str) -> Chart | None:
+    points = [
+        (float(item[0]), float(item[1]))
+        for item in map(rows_of, rows_of(distribution.get("cdf")))
+        if len(item) == 2 and number(item[0]) and number(item[1])
+    ]
+    points = sorted(points)[:: max(1, -(-len(points) // MAX_POINTS))] + sorted(points)[-1:]
+    if len(points) < 3:
+        return None
+    values = [{"x": x, "y": share * 100, "line": name} for x, share in points]
+    bands = [
+        {"x": low, "x2": high, "says": f"{share:.1%} within {_figure(high)} ms"}
+        for (low, _), (high, share) in zip(points, points[1:], strict=False)
+    ]
+    spec = _layers(
+        values,
+        bands,
+        [_Line(name, (), FIRST)],
+        x=("ms", "linear"),
+        y="% of requests",
+        mark={"type": "line", "interpolate": "step-after", "strokeWidth": 2},
+    )
+    title = f"{name}, distribution"
+    says = f"Share of requests whose {what} is at most so long."
+    rows = [(f"{share:.1%}", _figure(x)) for x, share in points]
+    return Chart(title, says, _svg(spec, title), ("share", "at most, ms"), _thin(rows))
+
+
+def _histogram(distribution: Mapping[str, Any], name: str, what: str) -> Chart | None:
+    histogram = mapping(distribution.get("histogram"))
+    edges, counts = numbers(histogram.get("edges_ms")), numbers(histogram.get("counts"))
+    if not counts or len(edges) != len(counts) + 1 or any(e is None or e <= 0 for e in edges):
+        return None
+    total = sum(count or 0 for count in counts)
+    if not total or list(edges) != sorted(edges, key=lambda edge: edge or 0):
+        return None
+    bars = [
+        {
+            "x": low,
+            "x2": high,
+            "y": 100 * (count or 0) / total,
+            "says": f"{_figure(low)}–{_figure(high)} ms: {count or 0:,.0f} ({(count or 0) / total:.1%})",
+        }
+        for low, high, count in zip(edges, edges[1:], counts, strict=False)
+    ]
+    import altair as alt  # noqa: PLC0415  # only a run with load pays for it
+
+    base = alt.Chart(alt.InlineData(values=bars))
+    x = alt.X("x:Q", title="ms (logarithmic)", scale=alt.Scale(type="log", nice=False))
+    spec = alt.layer(
+        base.mark_rect(color=FIRST).encode(
+            x=x, x2="x2:Q", y=alt.Y("y:Q", title=f"% of {what}"), y2=alt.datum(0)
+        ),
+        _bands(alt, bars, x),
+    )
+    title = f"{name}, distribution"
+    says = f"How long the {what} were, in steps of 10 %; {total:,.0f} in all."
+    rows = [
+        (f"{_figure(low)}–{_figure(high)}", f"{count or 0:,.0f}")
+        for low, high, count in zip(edges, edges[1:], counts, strict=False)
+        if count
+    ]
+    return Chart(title, says, _svg(spec, title), ("ms", "count"), _thin(rows))
+
+
+def _errors(errors: Sequence[Any]) -> Chart | None:
+    rows = [(plain(str(e.get("kind")))[:40], e["count"]) for e in map(mapping, errors)
+            if number(e.get("count"))][:12]  # fmt: skip
+    if not rows:
+        return None
+    import altair as alt  # noqa: PLC0415  # only a run with load pays for it
+
+    values = [{"kind": kind, "count": n, "says": f"{kind}: {n:,}"} for kind, n in rows]
+    spec = (
+        alt.Chart(alt.InlineData(values=values))
+        .mark_bar(color=THIRD, cornerRadiusEnd=2)
+        .encode(
+            x=alt.X("count:Q", title="requests", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("kind:N", title=None, sort=None, axis=alt.Axis(minExtent=110)),
+            description="says:N",
+        )
+    )
+    table = tuple((kind, f"{n:,}") for kind, n in rows)
+    title = "Errors by kind"
+    return Chart(title, "Requests that failed, by how.", _svg(spec, title, 26 * len(rows)),
+                 ("kind", "requests"), table)  # fmt: skip
+
+
+def _layers(
+    values: Sequence[Mapping[str, Any]],
+    bands: Sequence[Mapping[str, Any]],
+    lines: Sequence[_Line],
+    *,
+    x: tuple[str, str],
+    y: str,
+    mark: Mapping[str, Any],
+) -> Any:
+    import altair as alt  # noqa: PLC0415  # only a run with load pays for it
+
+    names = [line.name for line in lines]
+    across = alt.X("x:Q", title=x[0], scale=alt.Scale(type=x[1], nice=True, zero=False))
+    legend = (
+        alt.Legend(title=None, orient="top", symbolType="stroke", symbolStrokeWidth=3)
+        if len(names) > 1
+        else None
+    )
+    drawn = (
+        alt.Chart(alt.InlineData(values=[dict(value) for value in values]))
+        .mark_line(**{key: value for key, value in mark.items() if key != "type"})
+        .encode(
+            x=across,
+            y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=True, nice=True)),
+            color=alt.Color(
+                "line:N",
+                scale=alt.Scale(domain=names, range=[line.colour for line in lines]),
+                legend=legend,
+            ),
+        )
+    )
+    return alt.layer(drawn, _bands(alt, bands, across))
+
+
+def _bands(alt: Any, bands: Sequence[Mapping[str, Any]], across: Any) -> Any:
+    """Return bands as high as the chart that carry the values for hovering."""
+    return (
+        alt.Chart(alt.InlineData(values=[dict(band) for band in bands]))
+        .mark_rect(color=INK, fillOpacity=0)
+        .encode(x=across, x2="x2:Q", y=alt.value(0), y2=alt.value(HEIGHT), description="says:N")
+    )
+
+
+def _svg(chart: Any, title: str, height: int = HEIGHT) -> Markup:
+    import vl_convert  # noqa: PLC0415  # only a run with load pays for it
+
+    font = "sans-serif"  # measured with it; the page's own font is drawn
+    axis = {"labelColor": INK, "titleColor": INK, "gridColor": LINE, "domainColor": LINE,
+            "tickColor": LINE, "labelFont": font, "titleFont": font, "labelFontSize": 11,
+            "titleFontSize": 11, "titleFontWeight": "normal", "labelOverlap": "greedy",
+            "labelSeparation": 6}  # fmt: skip
+    spec = (
+        chart.properties(width=WIDTH, height=height, background="transparent")
+        .configure_view(stroke=None)
+        .configure_axis(**axis)
+        .configure_legend(labelColor=INK, labelFont=font, labelFontSize=11)
+        .to_dict()
+    )
+    return _adopt(vl_convert.vegalite_to_svg(spec), title)
+
+
+def _adopt(svg: str, title: str) -> Markup:
+    """Make a drawing the page's own: its colours, its font, values on hover, no ids."""
+    ET.register_namespace("", "http://www.w3.org/2000/svg")
+    root = ET.fromstring(svg)  # noqa: S314  # drawn by us a moment ago
+    name = "{http://www.w3.org/2000/svg}"
+    for element in root.iter():
+        for key in ("fill", "stroke"):
+            colour = COLOURS.get(element.get(key, "").lower())
+            if colour:
+                element.set(key, colour)
+        says = element.attrib.pop("aria-label", None)
+        for key in ("role", "aria-roledescription", "aria-hidden", "font-family", "class"):
+            element.attrib.pop(key, None)
+        if says and element.tag == f"{name}path":
+            element.set("class", "hover")
+            ET.SubElement(element, f"{name}title").text = says
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag == f"{name}rect" and child.get("fill") == "transparent":
+                parent.remove(child)
+    root.attrib.pop("width", None)
+    root.attrib.pop("height", None)
+    root.set("role", "img")
+    root.set("aria-label", title)
+    text = ET.tostring(root, encoding="unicode")
+    text = re.sub(r"(\d\.\d{2})\d+", r"\1", text)
+    return Markup(text)  # noqa: S704  # every text in it went through ElementTree
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _thin(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Return at most so many rows as one reads, evenly chosen, the last one among them."""
+    step = max(1, -(-len(rows) // TABLE_ROWS))
+    return (*rows[:-1:step], *rows[-1:])

@@ -1,0 +1,358 @@
+"""Requests through the gateway to an upstream that we control and that misbehaves as asked.
+
+How the upstream behaves is part of the model's name, so it reaches the upstream through any
+gateway that forwards the name. Each message begins with a tag (the scenario's canary and the
+exchange's label), which joins the upstream's journal to the exchange.
+The upstream does what it is told to the letter (``Repeat exactly: …``), so what differs at the
+client was done by the gateway.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gateproof.scenario import Steps, Use, scenario
+from gateproof.target import origin_of
+from gateproof.transcript import Ask
+
+__all__ = [
+    "CANCEL",
+    "CANCEL_EARLY",
+    "CODEPOINTS",
+    "COMMENTS",
+    "CRLF",
+    "CUT",
+    "EXTRA_FIELDS",
+    "FINISH",
+    "FINISHES",
+    "HEADERS",
+    "HOP_HEADER",
+    "ITL_MS",
+    "MALFORMED",
+    "MESSAGES",
+    "MIDSTREAM_ERROR",
+    "MULTILINE",
+    "ODD_ERRORS",
+    "PACED",
+    "PARAMETERS",
+    "PAUSE_MS",
+    "PLAIN",
+    "PRESTREAM_ERROR",
+    "RATE_LIMITED",
+    "RETRY_AFTER_S",
+    "SILENCE",
+    "SPLIT",
+    "STALL",
+    "STATUSES",
+    "STATUS_CODES",
+    "TEXT",
+    "TOKENS",
+    "TOOLS",
+    "TOOL_ARGUMENTS",
+    "USAGE",
+    "USAGE_COUNTS",
+    "WEATHER",
+    "expected_text",
+    "tag",
+]
+
+CHAT = "/chat/completions"
+# Two-, three- and four-byte code points, a joined emoji, and nothing that a markdown or HTML
+# filter might take for its own.
+TEXT = "Grüße aus Köln, 東京 and Ελλάδα: naïve café, 100 % 🙂 👩‍🚀, the end"
+PAUSE_MS = 2000  # a pause that any gateway must bear: reasoning models pause ten times as long
+ITL_MS = 40
+TOKENS = 25
+RETRY_AFTER_S = 3
+USAGE = (1234, 567)
+STATUS_CODES = (400, 401, 403, 404, 429, 500, 503)
+FINISHES = ("length", "content_filter")
+HOP_HEADER = "x-gateproof-hop"
+TOOL_ARGUMENTS = {"city": "Köln", "days": 3, "units": "metric", "note": 'a "quoted" \\ word'}
+WEATHER: Mapping[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Tell the weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string"},
+                "days": {"type": "integer", "minimum": 1},
+                "units": {"type": "string", "enum": ["metric", "imperial"]},
+                "note": {"type": "string"},
+            },
+            "required": ["city"],
+        },
+    },
+}
+CLOCK: Mapping[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_time",
+        "description": "Tell the time of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+
+
+def tag(canary: str, label: str) -> str:
+    """Return the word that one exchange's message begins with."""
+    return f"{canary}-{label}"
+
+
+def expected_text(canary: str, label: str) -> str:
+    """Return what the upstream answers to the request of this label."""
+    return f"{tag(canary, label)} {TEXT}"
+
+
+def _body(use: Use, label: str, *behaviours: str, **changes: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": f"Repeat exactly: {expected_text(use.canary, label)}"}]
+    return {"model": use.upstream_model(*behaviours), "messages": messages, **changes}
+
+
+def _ask(use: Use, label: str, *behaviours: str, acts: Any = None, **changes: Any) -> Ask:
+    return Ask.json(CHAT, _body(use, label, *behaviours, **changes), label=label, **(acts or {}))
+
+
+def _both(use: Use, *behaviours: str, **changes: Any) -> list[Ask]:
+    return [
+        _ask(use, "plain", *behaviours, **changes),
+        _ask(use, "stream", *behaviours, stream=True, **changes),
+    ]
+
+
+def _is_its_own_upstream(use: Use) -> bool:
+    """Tell whether target and upstream are one server, so that nothing is forwarded."""
+    upstream = use.target.upstream
+    return upstream is not None and origin_of(upstream.url) == use.target.origin
+
+
+_STREAMED = ("upstream", "chat.stream")
+
+
+@scenario("upstream.plain", needs=_STREAMED)
+def PLAIN(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have a text repeated, without and with stream."""
+    yield _both(use)
+
+
+@scenario("upstream.usage", needs=["upstream", "chat.stream.usage"])
+def USAGE_COUNTS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream report token counts of our choice."""
+    counts = f"usage={USAGE[0]},{USAGE[1]}"
+    yield [
+        _ask(use, "plain", counts),
+        _ask(use, "stream", counts, stream=True, stream_options={"include_usage": True}),
+    ]
+
+
+@scenario("upstream.finish", needs=_STREAMED)
+def FINISH(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream end with other finish reasons than stop."""
+    yield [
+        ask
+        for reason in FINISHES
+        for ask in (
+            _ask(use, f"plain-{reason}", f"finish={reason}"),
+            _ask(use, f"stream-{reason}", f"finish={reason}", stream=True),
+        )
+    ]
+
+
+@scenario("upstream.messages", needs=["upstream", "chat.system", "chat.multi-turn"])
+def MESSAGES(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Send a conversation of several turns."""
+    word = tag(use.canary, "plain")
+    messages = [
+        {"role": "system", "content": f"You answer briefly. {word}"},
+        {"role": "user", "content": "Remember colour = indigo ✓"},
+        {"role": "assistant", "content": "Noted: indigo."},
+        {"role": "user", "content": "Remember number = 47"},
+        {"role": "assistant", "content": "Noted: 47."},
+        {"role": "user", "content": "Recall colour"},
+    ]
+    yield Ask.json(CHAT, {"model": use.upstream_model(), "messages": messages}, label="plain")
+
+
+@scenario("upstream.parameters", needs=["upstream", "chat"])
+def PARAMETERS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Send the parameters that the profile documents, each with a value of our own."""
+    claims = use.profile.claims
+    sampling: dict[str, Any] = {
+        "temperature": 0.25,
+        "top_p": 0.75,
+        "frequency_penalty": 0.5,
+        "presence_penalty": -0.5,
+        "max_tokens": 123,
+    }
+    rest: dict[str, Any] = {}
+    if "chat.stop" in claims:
+        sampling["stop"] = ["<gateproof-end>", "<gateproof-stop>"]
+    if "chat.n" in claims:
+        rest["n"] = 2
+    if "chat.logprobs" in claims:
+        rest |= {"logprobs": True, "top_logprobs": 2}
+    asks = [_ask(use, "sampling", **sampling)]
+    if rest:
+        asks.append(_ask(use, "rest", **rest))
+    if "chat.json-object" in claims:
+        asks.append(_ask(use, "json", response_format={"type": "json_object"}))
+    yield asks
+
+
+@scenario("upstream.tools", needs=["upstream", "tools.auto", "tools.stream"])
+def TOOLS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream call a tool, without and with stream."""
+    yield [_tool_ask(use, "plain"), _tool_ask(use, "stream", stream=True)]
+
+
+def _tool_ask(use: Use, label: str, **changes: Any) -> Ask:
+    arguments = json.dumps(TOOL_ARGUMENTS, ensure_ascii=False)
+    content = f"{tag(use.canary, label)} Call get_weather with {arguments}"
+    value = {
+        "model": use.upstream_model(),
+        "messages": [{"role": "user", "content": content}],
+        "tools": [WEATHER, CLOCK],
+        "tool_choice": "auto",
+        **changes,
+    }
+    return Ask.json(CHAT, value, label=label)
+
+
+@scenario("upstream.midstream-error", needs=_STREAMED)
+def MIDSTREAM_ERROR(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream report an error in mid-stream."""
+    yield _ask(use, "stream", "midstream-error", stream=True)
+
+
+@scenario("upstream.cut", needs=_STREAMED)
+def CUT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream's connection closed, and reset, in mid-stream."""
+    yield [
+        _ask(use, "cut", "cut", stream=True),
+        _ask(use, "reset", "reset", stream=True),
+    ]
+
+
+@scenario("upstream.prestream-error", needs=_STREAMED)
+def PRESTREAM_ERROR(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream fail before the first token of a stream."""
+    yield _ask(use, "stream", "status=500", stream=True)
+
+
+@scenario("upstream.statuses", needs=["upstream", "chat"], retry_429=False)
+def STATUSES(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream refuse with one status after the other."""
+    for status in STATUS_CODES:  # one at a time: a gateway may rest an upstream that fails often
+        yield _ask(use, str(status), f"status={status},1")
+
+
+@scenario("upstream.rate-limited", needs=["upstream", "chat"], retry_429=False)
+def RATE_LIMITED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream refuse with 429 and a Retry-After of three seconds."""
+    yield _ask(use, "plain", f"status=429,{RETRY_AFTER_S}")
+
+
+@scenario("upstream.odd-errors", needs=["upstream", "chat"], retry_429=False)
+def ODD_ERRORS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream fail with an HTML page, and with an error that is only a text."""
+    if not _is_its_own_upstream(use):
+        yield _ask(use, "page", "status=502", "error-html")
+        yield _ask(use, "text", "status=400", "error-string")
+
+
+@scenario("upstream.malformed", needs=["upstream", "chat"])
+def MALFORMED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream answer with status 200 and JSON that ends in the middle."""
+    if not _is_its_own_upstream(use):
+        yield _ask(use, "cut", "cut")
+
+
+@scenario("upstream.silence", needs=_STREAMED)
+def SILENCE(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream send nothing for two seconds before its first event."""
+    yield _ask(use, "stream", f"silence={PAUSE_MS}", stream=True)
+
+
+@scenario("upstream.stall", needs=_STREAMED)
+def STALL(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream stop for two seconds in mid-stream."""
+    yield _ask(use, "stream", f"stall={PAUSE_MS}", stream=True)
+
+
+@scenario("upstream.codepoints", needs=_STREAMED)
+def CODEPOINTS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream divide code points between two writes."""
+    yield _ask(use, "stream", "split-codepoint", stream=True)
+
+
+@scenario("upstream.crlf", needs=_STREAMED)
+def CRLF(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream end its lines with CRLF."""
+    yield _ask(use, "stream", "crlf", stream=True)
+
+
+@scenario("upstream.comments", needs=_STREAMED)
+def COMMENTS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream send comments between its events."""
+    yield _ask(use, "stream", "comments", stream=True)
+
+
+@scenario("upstream.extra-fields", needs=_STREAMED)
+def EXTRA_FIELDS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream add members that nobody knows."""
+    yield _both(use, "extra-fields")
+
+
+@scenario("upstream.multiline-data", needs=_STREAMED)
+def MULTILINE(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream spread the JSON of an event over several data lines."""
+    yield _ask(use, "stream", "multiline-data", stream=True)
+
+
+@scenario("upstream.split-writes", needs=_STREAMED)
+def SPLIT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream write one byte at a time, and several events in one write."""
+    yield [
+        _ask(use, "bytes", "one-byte-writes", stream=True),
+        _ask(use, "coalesced", "coalesced", stream=True),
+    ]
+
+
+@scenario("upstream.paced", needs=_STREAMED)
+def PACED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream send a token every 40 ms."""
+    content = f"{tag(use.canary, 'stream')} Write a paragraph about the sea."
+    value = {
+        "model": use.upstream_model(f"itl={ITL_MS}", f"tokens={TOKENS}"),
+        "messages": [{"role": "user", "content": content}],
+        "stream": True,
+    }
+    yield Ask.json(CHAT, value, label="stream")
+
+
+@scenario("upstream.cancel", needs=_STREAMED)
+def CANCEL(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Go away after four events of a stream that would last for half a minute."""
+    content = f"{tag(use.canary, 'stream')} Write a long text about the sea."
+    value = {
+        "model": use.upstream_model("itl=50", "tokens=600"),
+        "messages": [{"role": "user", "content": content}],
+        "stream": True,
+    }
+    yield Ask.json(CHAT, value, label="stream", cancel_after_events=4)
+
+
+@scenario("upstream.cancel-early", needs=_STREAMED)
+def CANCEL_EARLY(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Go away half a second after asking an upstream that thinks for half a minute."""
+    yield _ask(use, "stream", "ttft=30000", stream=True, acts={"cancel_after_s": 0.5})
+
+
+@scenario("upstream.headers", needs=["upstream", "chat"])
+def HEADERS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Send a header that is for the gateway alone, because Connection names it."""
+    if not _is_its_own_upstream(use):
+        headers = (("connection", f"keep-alive, {HOP_HEADER}"), (HOP_HEADER, use.canary))
+        yield _ask(use, "plain", acts={"headers": headers})

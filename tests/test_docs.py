@@ -1,0 +1,147 @@
+"""What the documentation says is run: each command of the README, and each name that it gives."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateproof.bundled import DEMO_KEY, Bundled, bundled_server
+from gateproof.check import Verdict
+from gateproof.run import ORDER
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+# What ends by itself only when it is told to.
+FOREGROUND = ("gateproof serve", "locust ")
+# The whole of these runs in `.ci/run`; here a part of it shows that the command is right.
+SHORTENED = {
+    "gateproof prove": " --fault drop-done --profile openai",
+    "gateproof audit": " --check sse --seconds 1 --users 2",
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Bundled]:
+    """Run the reference server."""
+    with bundled_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, server: Bundled) -> Path:
+    """Make a working folder with a run in it, as the README's reader has by then."""
+    place = tmp_path_factory.mktemp("reader")
+    for name in ("loadtests",):
+        (place / name).symlink_to(ROOT / name)
+    done = _run(
+        f"gateproof conform --target {server.url}/v1 --key-env GATEWAY_KEY --check sse", place
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (place / "gateproof-runs").iterdir()
+    run.rename(run.with_name("RUN"))
+    return place
+
+
+def _run(command: str, place: Path, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "GATEWAY_KEY": DEMO_KEY}
+    return subprocess.run(
+        _argv(command), cwd=place, env=env, capture_output=True, text=True, timeout=timeout_s
+    )
+
+
+def _argv(command: str) -> list[str]:
+    name, *rest = shlex.split(command)
+    return [sys.executable, "-m", name, *rest]
+
+
+def _here(command: str, server: Bundled) -> str:
+    port = server.url.rpartition(":")[2]
+    return command.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("--port 9090", "--port 0")
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if not c.startswith(("make", *FOREGROUND))]
+)
+def test_readme_command_works(command: str, folder: Path, server: Bundled) -> None:
+    """Each command of the README that ends by itself ends with status 0."""
+    if command.startswith("gateproof init"):
+        (folder / "gateproof.toml").unlink(missing_ok=True)
+    if "--target local" in command and not (folder / "gateproof.toml").exists():
+        pytest.fail("the README uses a target that no command before it writes")
+    more = next((m for start, m in SHORTENED.items() if command.startswith(start)), "")
+    done = _run(_here(command, server) + more, folder)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(FOREGROUND)])
+def test_readme_server_starts(command: str, folder: Path, server: Bundled) -> None:
+    """Each command of the README that serves says where, and ends when it is told to."""
+    if command.startswith("locust"):
+        command += " --web-port 0" if "--web-port" not in command else ""
+    with subprocess.Popen(
+        _argv(_here(command, server)),
+        cwd=folder,
+        env={**os.environ, "GATEWAY_KEY": DEMO_KEY},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "http://" in line:
+                break
+        process.terminate()
+        said += process.stdout.read()
+
+    assert "http://" in said
+
+
+def test_readme_make_targets_exist() -> None:
+    """Each make command of the README is a target of the Makefile, and CI runs it."""
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    wanted = [c.removeprefix("make ") for c in COMMANDS if c.startswith("make ")]
+
+    assert wanted
+    assert set(wanted) <= set(targets)
+
+
+def test_readme_tells_every_verdict() -> None:
+    """The table of verdicts names each verdict that a run can give."""
+    told = re.findall(r"^\| ([a-z-]+) \|", README, re.MULTILINE)
+
+    assert set(ORDER) == set(Verdict.__args__)  # type: ignore[attr-defined]  # a Literal's members
+    assert set(ORDER) <= set(told)
+
+
+def test_ci_runs_documented_commands_only() -> None:
+    """Each line of .ci/run is a command of the README or of CONTRIBUTING.md."""
+    documents = README + (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    lines = [
+        line.replace(".venv/bin/", "")
+        for line in (ROOT / ".ci/run").read_text("utf-8").splitlines()
+        if line and not line.startswith(("#", "set ", "cd "))
+    ]
+
+    assert lines[0] == "make test"
+    assert [line for line in lines if line not in documents] == []
+
+
+def test_nothing_is_left_of_the_reader(folder: Path) -> None:
+    """A conformance run leaves nothing in the working folder but its runs."""
+    left = {item.name for item in folder.iterdir()}
+
+    assert left <= {"gateproof-runs", "gateproof.toml", "loadtests"}
