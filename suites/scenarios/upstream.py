@@ -308,7 +308,7 @@ def EXTRA_FIELDS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a c
 @scenario("upstream.multiline-data", needs=_STREAMED)
 def MULTILINE(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream spread the JSON of an event over several data lines."""
-    yield _ask(use, "stream", "multiline-data", stream=True)
+    yield _ask(use, "stream", "multi-line-data", stream=True)
 
 
 @scenario("upstream.split-writes", needs=_STREAMED)
