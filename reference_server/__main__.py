@@ -17,7 +17,7 @@ import uvloop
 from .app import listing
 from .connection import Settings
 from .errors import OptionError
-from .faults import TABLE, parse
+from .faults import parse
 from .profiles import PROFILES
 from .server import Options, calm_collector, listen
 
@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gateproof.reference_server",
         description="A gateway that keeps its promises, and breaks them one at a time on request.",
-        epilog="example: python -m gateproof.reference_server --port 8080 --ttft-ms 200 --itl-ms 20",
+        epilog="example: python -m gateproof.reference_server --port 8080 --itl-ms 20",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one (default)")
@@ -60,17 +60,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def _print_listing(*, as_json: bool) -> None:
     rows = listing()
     if as_json:
-        print(json.dumps(rows, indent=1))
+        _say(json.dumps(rows, indent=1))
         return
     for kind in ("fault", "oddity", "behaviour"):
         chosen = [row for row in rows if row["kind"] == kind]
-        print(f"{kind} ({len(chosen)})")
+        _say(f"{kind} ({len(chosen)})")
         for row in chosen:
             parameter = f" [{row['parameter']}]" if row["parameter"] else ""
-            print(f"  {row['name']:<32} {row['says']}{parameter}")
+            _say(f"  {row['name']:<32} {row['says']}{parameter}")
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -117,7 +122,7 @@ async def _serve(options: Options, host: str, port: int, *, with_stdin: bool) ->
         loop.add_reader(sys.stdin.fileno(), heard)
     calm_collector()
     ready = {"ready": True, "url": server.url, "pid": os.getpid(), "profiles": list(PROFILES)}
-    print(json.dumps(ready), flush=True)
+    _say(json.dumps(ready))
     await stop.wait()
     await server.close()
 
@@ -137,11 +142,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
             )
     except OptionError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return 2
     except OSError as error:
         where = f"{arguments.host}:{arguments.port}"
-        print(f"error: Cannot listen on {where}: {error.strerror or error}.", file=sys.stderr)
+        sys.stderr.write(f"error: Cannot listen on {where}: {error.strerror or error}.\n")
         return 2
     return 0
 

@@ -20,14 +20,15 @@ from .errors import ApiError, OptionError
 from .faults import TABLE, Deed, apply, parse
 from .journal import Entry, Journal, mark
 from .jsontext import dumps, loads
-from .limits import Limiter, headers as limit_headers
+from .limits import Limiter
+from .limits import headers as limit_headers
 from .model import prompt_tokens
 from .profiles import DEMO_KEY, PROFILES, Model, Profile
 from .script import Reply, Step, common_headers, frame_body, frame_stream, sse
 from .tokens import LONGEST
 from .validate import check_chat
 
-__all__ = ["App", "Answer", "Request"]
+__all__ = ["Answer", "App", "Request"]
 
 _JSON = ("Content-Type", "application/json")
 
@@ -117,11 +118,8 @@ class App:
         deeds: tuple[Deed, ...] = ()
         try:
             if segments and segments[0] == "with":
-                if len(segments) < 2 or not segments[1]:
-                    raise OptionError(
-                        "After /with/ the URL names a fault, an oddity or a behaviour."
-                    )
-                deeds = tuple(parse(text) for text in segments[1].split("+"))
+                names = segments[1] if len(segments) > 1 else ""
+                deeds = tuple(parse(text) for text in names.split("+"))
                 segments = segments[2:]
         except OptionError as error:
             raise ApiError(400, str(error), code="unknown_behaviour") from None
@@ -227,25 +225,28 @@ def listing() -> list[dict[str, str]]:
 def _steps(
     reply: Reply, deeds: tuple[Deed, ...], call: Call | None, *, close: bool
 ) -> Iterator[Step]:
+    steps: Iterator[Step]
+    levels = {deed.behaviour.level for deed in deeds}
     if reply.events is not None:
         events = reply.events
-        if deeds:
+        if "json" in levels:
             events = _each(events, lambda text: _edited(text, deeds, call))
-            events = apply("chunks", deeds, events, call)
+        events = apply("chunks", deeds, events, call)
+        if "text" in levels:
             events = _each(events, lambda text: apply("text", deeds, text, call))
-        events = sse(events)
-        if deeds:
-            events = apply("events", deeds, events, call)
-        steps = frame_stream(reply, events, close=close)
+        if "events" in levels:
+            framed = apply("events", deeds, sse(events), call)
+            steps = frame_stream(reply, framed, close=close)
+        else:
+            steps = frame_stream(reply, events, close=close, bare=True)
     else:
         text = reply.text
         if text is None:
             text = dumps(apply("json", deeds, reply.body, call))
             text = apply("text", deeds, text, call)
         steps = frame_body(reply, text, close=close)
-    if deeds:
-        steps = apply("wire", deeds, steps, call)
-    return steps
+    steps = apply("wire", deeds, steps, call)
+    return steps  # the name gives it its type
 
 
 def _each(events: Iterator[Step], edit: Callable[[bytes], bytes]) -> Iterator[Step]:
@@ -254,8 +255,6 @@ def _each(events: Iterator[Step], edit: Callable[[bytes], bytes]) -> Iterator[St
 
 
 def _edited(text: bytes, deeds: tuple[Deed, ...], call: Call | None) -> bytes:
-    if not any(deed.behaviour.level == "json" for deed in deeds):
-        return text
     return dumps(apply("json", deeds, loads(text), call))
 
 

@@ -53,7 +53,7 @@ class _Waiting:
     refusal: Reply | None = None
 
 
-class _Refused(Exception):  # noqa: N818  # it ends the parsing of a request that is not an error here
+class _Refused(Exception):
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
 
@@ -127,8 +127,6 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-            if self._reading_head and self._head_bytes > self.settings.head_bytes:
-                raise _Refused(_refusal(431, "The header section is too long.", "headers_too_long"))
         except httptools.HttpParserUpgrade:
             self._deaf = True  # the request stands; what would follow it is not HTTP
         except _Refused as refused:
@@ -141,6 +139,9 @@ class Connection(asyncio.Protocol):
                 raise
         except httptools.HttpParserError:
             self._refuse(_refusal(400, "This is not a well-formed HTTP/1.1 request.", "bad_http"))
+        else:
+            if self._reading_head and self._head_bytes > self.settings.head_bytes:
+                self._refuse(_refusal(431, "The header section is too long.", "headers_too_long"))
         self._next()
 
     # Parser

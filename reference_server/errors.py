@@ -18,7 +18,7 @@ class OptionError(Exception):
 class ApiError(Exception):
     """A request that is refused: status, message, and the fields of the error object."""
 
-    def __init__(  # noqa: PLR0913  # these are the fields of the error object
+    def __init__(
         self,
         status: int,
         message: str,

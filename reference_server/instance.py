@@ -91,7 +91,7 @@ class _Maker:
                 raise SchemaError(f"{path}: the reference {reference!r} points nowhere")
         return node
 
-    def make(self, schema: object, path: str, depth: int) -> Json:  # noqa: C901, PLR0911, PLR0912  # one branch a keyword
+    def make(self, schema: object, path: str, depth: int) -> Json:  # noqa: C901, PLR0911  # one branch a keyword
         self.made += 1
         if depth > _DEEPEST or self.made > _MOST:
             raise SchemaError(f"{path}: no finite instance found")

@@ -38,7 +38,7 @@ class FixedWindow:
         self._windows: dict[str, tuple[int, int]] = {}
 
     def take(self, key: str, now_ns: int) -> Grant:
-        """Count one request of the key in its window; the windows of other keys that are over go."""
+        """Count one request of the key in its window; forget windows that are over."""
         begin_ns, used = self._windows.get(key, (now_ns, 0))
         if now_ns - begin_ns >= _MINUTE_NS:
             begin_ns, used = now_ns, 0

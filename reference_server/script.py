@@ -38,7 +38,7 @@ class Step(NamedTuple):
     alone: bool = False
     """Written by itself: not joined with its neighbours, and handed to the kernel at once."""
     act: str = ""
-    """"", or ``reset``, ``close`` (end of the connection in good order), ``stall`` (never go on)."""
+    """Empty, or ``reset``, ``close`` (the connection, in good order), ``stall`` (never go on)."""
 
 
 def chunked(data: bytes) -> bytes:
@@ -136,10 +136,25 @@ def frame_body(reply: Reply, text: bytes, *, close: bool) -> Iterator[Step]:
     yield from _ending(reply, reply.at_ns)
 
 
-def frame_stream(reply: Reply, events: Iterable[Step], *, close: bool) -> Iterator[Step]:
-    """Frame the events of a stream: the head, a chunk for each event, and what ends them."""
+def _event_chunk(data: bytes) -> bytes:
+    """Frame the data of an event as an event and that as a chunk, in one go."""
+    return b"%x\r\ndata: %b\n\n\r\n" % (len(data) + 8, data)
+
+
+def frame_stream(
+    reply: Reply, events: Iterable[Step], *, close: bool, bare: bool = False
+) -> Iterator[Step]:
+    """Frame the events of a stream: the head, a chunk for each event, and what ends them.
+
+    ``bare`` events are data only, and become server-sent events on the way.
+    """
     headers = list(reply.headers)
     framing = reply.framing or "chunked"
+    wrap = reply.chunk if framing == "chunked" else bytes
+    if bare and wrap is chunked:
+        wrap = _event_chunk
+    elif bare:
+        events = sse(events)
     if framing == "length":
         events = list(events)
         size = sum(len(step.data) for step in events) + reply.announced
@@ -152,10 +167,8 @@ def frame_stream(reply: Reply, events: Iterable[Step], *, close: bool) -> Iterat
     yield Step(at_ns, head(reply, headers), "head")
     if reply.head_only:
         return
-    chunk = reply.chunk if framing == "chunked" else bytes
-    for step in events:
-        at_ns, data, label, alone, act = step
-        yield Step(at_ns, chunk(data) if data else b"", label, alone, act)
+    for at_ns, data, label, alone, act in events:
+        yield Step(at_ns, wrap(data) if data else b"", label, alone, act)
         if act:
             return
     if framing == "chunked" and reply.end:

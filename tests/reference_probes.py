@@ -1,4 +1,4 @@
-"""Requests that together show every deed of the reference server, and a client that hides nothing."""
+"""Requests that together show each deed of the reference server, and a client to send them."""
 
 import json
 import re

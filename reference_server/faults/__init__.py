@@ -6,7 +6,7 @@ cope with. Each is reached by URL (``/with/NAME/v1``), by model name (``gpt-4o-m
 the whole server (``--with NAME``).
 """
 
-from . import (
+from . import (  # noqa: F401  # importing them fills the table
     bodies,
     chunks,
     framing,
@@ -24,6 +24,4 @@ from .table import TABLE, Behaviour, Deed, apply, parse
 __all__ = ["FAULTS", "TABLE", "Behaviour", "Deed", "apply", "parse"]
 
 FAULTS = TABLE
-_PARTS = (
-    framing, chunks, tools, usage, parameters, refusals, bodies, transport, oddities, packets, timing
-)  # fmt: skip
+"""Every row by its name; importing the modules above fills it."""

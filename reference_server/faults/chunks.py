@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from ..call import Call
 from ..chat import Choice, Completion
@@ -64,7 +65,9 @@ def _delta_missing(steps: Iterator[Step]) -> Iterator[Step]:
     return edit_each(steps, change, "finish")
 
 
-@fault("index-as-counter", "chunks", "Counts tokens in the index of the choice.", "TGI-like servers")
+@fault(
+    "index-as-counter", "chunks", "Counts tokens in the index of the choice.", "TGI-like servers"
+)
 def _index_counts(steps: Iterator[Step]) -> Iterator[Step]:
     counter = itertools.count()
 
@@ -148,6 +151,10 @@ def _finish_empty(steps: Iterator[Step]) -> Iterator[Step]:
     return edit_each(steps, change)
 
 
+def _with_delta(delta: Json, value: Json) -> None:
+    value["choices"][0]["delta"] = delta
+
+
 @fault("finish-with-content", "chunks", "Puts the last token into the chunk with finish_reason.",
        "last tokens that clients drop")  # fmt: skip
 def _finish_with_content(steps: Iterator[Step]) -> Iterator[Step]:
@@ -155,7 +162,7 @@ def _finish_with_content(steps: Iterator[Step]) -> Iterator[Step]:
     for step in steps:
         if step.label == "finish" and held is not None:
             delta = loads(held.data)["choices"][0]["delta"]
-            yield edit(step, lambda value, d=delta: value["choices"][0].update(delta=d))
+            yield edit(step, partial(_with_delta, delta))
             held = None
             continue
         if held is not None:
@@ -283,8 +290,11 @@ def _complete_after_cut(steps: Iterator[Step]) -> Iterator[Step]:
     return _after_failure(steps, None, failures=("cut", "reset"))
 
 
-@fault("clean-end-after-error", "chunks",
-       "Sends data: [DONE] after the error that ended a stream, and a finish_reason before it.")
+@fault(
+    "clean-end-after-error",
+    "chunks",
+    "Sends data: [DONE] after the error that ended a stream, and a finish_reason before it.",
+)
 def _clean_end(steps: Iterator[Step]) -> Iterator[Step]:
     first: Step | None = None
     for step in steps:
@@ -327,7 +337,7 @@ def _after_failure(
 
 
 @fault("logprobs-missing", "json", "Leaves logprobs null when they were asked for.")
-def _logprobs_missing(value: Json, _: Call) -> None | Json:
+def _logprobs_missing(value: Json, _: Call) -> Json:
     for choice in choices_of(value):
         if "logprobs" in choice:
             choice["logprobs"] = None
@@ -342,7 +352,9 @@ def _logprobs_bytes(value: Json) -> Json:
     return value
 
 
-@fault("finish-lost-with-logprobs", "completion", "Loses finish_reason when logprobs are asked for.")
+@fault(
+    "finish-lost-with-logprobs", "completion", "Loses finish_reason when logprobs are asked for."
+)
 def _finish_lost(completion: Completion) -> Completion:
     if completion.logprobs is None:
         return completion

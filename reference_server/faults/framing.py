@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from ..call import Call
 from ..jsontext import Json, dumps, loads
@@ -183,8 +184,8 @@ def _split_first_beyond_ascii(
         done = True
         raw = text[place].encode()
         first, second = (b"@1", b"@2")
-        before = edit(step, lambda v, t=text, p=place: _retold(v, t[:p] + "@1"))
-        after = edit(step, lambda v, t=text, p=place: _retold(v, "@2" + t[p + 1 :]))
+        before = edit(step, partial(_retold, text[:place] + "@1"))
+        after = edit(step, partial(_retold, "@2" + text[place + 1 :]))
         left, right = (raw[:1], raw[1:]) if halves is None else (
             halves[0].encode(), halves[1].encode()
         )  # fmt: skip
@@ -192,7 +193,7 @@ def _split_first_beyond_ascii(
         yield step._replace(data=after.data.replace(second, right, 1))
 
 
-def _retold(value: Json, text: str) -> None:
+def _retold(text: str, value: Json) -> None:
     value["choices"][0]["delta"]["content"] = text
 
 

@@ -155,7 +155,9 @@ def _snapshot(completion: Completion) -> Completion:
     return replace(completion, model=f"{completion.model}-2026-01-15")
 
 
-@oddity("usage-details-missing", "completion", "Gives usage without its details, which are optional.")
+@oddity(
+    "usage-details-missing", "completion", "Gives usage without its details, which are optional."
+)
 def _no_details(completion: Completion) -> Completion:
     if completion.usage is None:
         return completion

@@ -113,7 +113,7 @@ for _name, _says, _chunk, _end in (
     ("chunked-body", "Sends bodies chunked too.", lambda d: b"%x\r\n%b\r\n" % (len(d), d),
      b"0\r\n\r\n"),
     ("chunk-extensions", "Adds extensions to chunk sizes.",
-     lambda d: b"%x;note=\"a b\";flag\r\n%b\r\n" % (len(d), d), b"0;last\r\n\r\n"),
+     lambda d: b'%x;note="a b";flag\r\n%b\r\n' % (len(d), d), b"0;last\r\n\r\n"),
     ("chunk-zeros", "Writes chunk sizes with leading zeros.",
      lambda d: b"%08x\r\n%b\r\n" % (len(d), d), b"000\r\n\r\n"),
     ("chunk-upper-hex", "Writes chunk sizes in upper case.",

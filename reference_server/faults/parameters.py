@@ -39,14 +39,14 @@ for _name, _says, _parameters in (
     _add_ignored(_name, _says, *_parameters, seen_in="parameters lost on the way")
 
 
-def _name(text: str) -> str:
+def _field(text: str) -> str:
     if not text:
         raise ValueError("wanted the name of a field")
     return text
 
 
 @fault("drop-parameter", "request", "Does not pass a field of the request on.",
-       "parameters lost on the way", parameter="the field's name", read=_name)  # fmt: skip
+       "parameters lost on the way", parameter="the field's name", read=_field)  # fmt: skip
 def _drop_parameter(call: Call, _: None, name: str) -> Call:
     return _without(call, name)
 

@@ -324,7 +324,9 @@ def _error_as_empty(reply: Reply, call: Call) -> Reply:
     return replace(reply, status=200, headers=headers, events=iter(()), error=False)
 
 
-@fault("stream-error-differs", "reply", "Gives an error another status when a stream was asked for.")
+@fault(
+    "stream-error-differs", "reply", "Gives an error another status when a stream was asked for."
+)
 def _stream_differs(reply: Reply, call: Call) -> Reply:
     return replace(reply, status=502) if reply.error and call.streams else reply
 

@@ -24,7 +24,19 @@ from urllib.parse import unquote
 from ..errors import OptionError, unknown
 from ..jsontext import Json
 
-__all__ = ["TABLE", "Behaviour", "Deed", "Kind", "Level", "apply", "behaviour", "fault", "oddity", "parse", "whole"]
+__all__ = [
+    "TABLE",
+    "Behaviour",
+    "Deed",
+    "Kind",
+    "Level",
+    "apply",
+    "behaviour",
+    "fault",
+    "oddity",
+    "parse",
+    "whole",
+]
 
 Kind = Literal["fault", "oddity", "behaviour"]
 Level = Literal["request", "completion", "reply", "json", "chunks", "text", "events", "wire"]
@@ -65,7 +77,7 @@ class Deed:
 TABLE: dict[str, Behaviour] = {}
 
 
-def behaviour(  # noqa: PLR0913  # one argument a column
+def behaviour(
     name: str,
     kind: Kind,
     level: Level,
@@ -90,14 +102,30 @@ def behaviour(  # noqa: PLR0913  # one argument a column
     return add
 
 
-def fault(name: str, level: Level, says: str, seen_in: str = "", **more: Any) -> Any:  # noqa: ANN401  # as behaviour
+def fault(
+    name: str,
+    level: Level,
+    says: str,
+    seen_in: str = "",
+    *,
+    parameter: str = "",
+    read: Callable[[str], Any] | None = None,
+) -> Callable[[_Act], _Act]:
     """Add a row for a deed that breaks one promise."""
-    return behaviour(name, "fault", level, says, seen_in=seen_in, **more)
+    return behaviour(name, "fault", level, says, seen_in=seen_in, parameter=parameter, read=read)
 
 
-def oddity(name: str, level: Level, says: str, **more: Any) -> Any:  # noqa: ANN401  # as behaviour
+def oddity(
+    name: str,
+    level: Level,
+    says: str,
+    *,
+    parameter: str = "",
+    read: Callable[[str], Any] | None = None,
+    default: str | None = None,
+) -> Callable[[_Act], _Act]:
     """Add a row for a deed that is legal and that the official clients tolerate."""
-    return behaviour(name, "oddity", level, says, **more)
+    return behaviour(name, "oddity", level, says, parameter=parameter, read=read, default=default)
 
 
 def parse(text: str) -> Deed:

@@ -154,7 +154,9 @@ def _broken_off(reply: Reply, tokens: int, act: str) -> Reply:
         # A reset throws away what still waits to be sent, so it comes a little later.
         wait_ns = 20 * _MS if act == "reset" else 0
         label = "cut" if act == "close" else act
-        return replace(reply, events=_until(reply.events, tokens, Step(wait_ns, b"", label, act=act)))
+        return replace(
+            reply, events=_until(reply.events, tokens, Step(wait_ns, b"", label, act=act))
+        )
     text = reply.text if reply.text is not None else dumps(reply.body)
     half = len(text) // 2
     ending = "cut" if act == "close" else act

@@ -1,4 +1,4 @@
-"""Faults of tool calls: in the deltas of a stream, in bodies, and in what is chosen to be called."""
+"""Faults of tool calls: in deltas, in bodies, and in what is chosen to be called."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,7 +13,9 @@ from .table import fault
 __all__: list[str] = []
 
 
-def _each_call(steps: Iterator[Step], change: Callable[[Json], None], *labels: str) -> Iterator[Step]:
+def _each_call(
+    steps: Iterator[Step], change: Callable[[Json], None], *labels: str
+) -> Iterator[Step]:
     def each(value: Json) -> None:
         for call in tool_calls_of(value):
             change(call)
@@ -334,7 +336,9 @@ def _roundtrip_refused(reply: Reply, call: Call) -> Reply:
         "param": "messages", "code": None,
     }  # fmt: skip
     headers = reply.with_header("Content-Type", "application/json")
-    return replace(reply, status=400, headers=headers, body={"error": error}, events=None, error=True)
+    return replace(
+        reply, status=400, headers=headers, body={"error": error}, events=None, error=True
+    )
 
 
 @fault("tool-orphan-500", "reply", "Fails with 500 at a tool result that answers no call.")
@@ -373,4 +377,6 @@ def _null_refused(reply: Reply, call: Call) -> Reply:
         "param": "messages", "code": "invalid_type",
     }  # fmt: skip
     headers = reply.with_header("Content-Type", "application/json")
-    return replace(reply, status=400, headers=headers, body={"error": error}, events=None, error=True)
+    return replace(
+        reply, status=400, headers=headers, body={"error": error}, events=None, error=True
+    )

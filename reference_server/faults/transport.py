@@ -87,9 +87,11 @@ def _length_and_chunks(reply: Reply) -> Reply:
 @fault("bad-status-line", "wire", "Begins the answer with something that is not HTTP.")
 def _bad_status(steps: Iterator[Step]) -> Iterator[Step]:
     for step in steps:
-        yield step._replace(data=step.data.replace(b"HTTP/1.1", b"HTTQ/1.1", 1)) if (
-            step.label == "head"
-        ) else step
+        yield (
+            step._replace(data=step.data.replace(b"HTTP/1.1", b"HTTQ/1.1", 1))
+            if (step.label == "head")
+            else step
+        )
 
 
 @fault("header-without-colon", "wire", "Sends a header line without a colon.")

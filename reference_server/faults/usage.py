@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 
 from ..call import Call
 from ..chat import Completion
@@ -144,13 +145,17 @@ def _on_finish(steps: Iterator[Step]) -> Iterator[Step]:
             held = step
         elif step.label == "usage" and held is not None:
             usage = loads(step.data).get("usage")
-            yield edit(held, lambda value, u=usage: value.update(usage=u))
+            yield edit(held, partial(_give, "usage", usage))
             held = None
         else:
             if held is not None:
                 yield held
                 held = None
             yield step
+
+
+def _give(name: str, other: Json, value: Json) -> None:
+    value[name] = other
 
 
 @fault("choices-null-on-usage", "chunks", "Sends null for the choices of the usage chunk.")
@@ -223,9 +228,7 @@ def _cost_negative(completion: Completion) -> Completion:
 
 @fault("cost-string", "completion", "Writes costs as strings with an exponent.")
 def _cost_string(completion: Completion) -> Completion:
-    return _cost(
-        completion, **{name: f"{value:E}" for name, value in _costs(completion).items()}
-    )
+    return _cost(completion, **{name: f"{value:E}" for name, value in _costs(completion).items()})
 
 
 @fault("cost-nan", "completion", "Writes NaN for the total cost, which is not JSON.")
