@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from gateproof.profile import Profile
 from gateproof.requirement import Level, Requirement
 from gateproof.scenario import Scenario
-from gateproof.transcript import Transcript
+from gateproof.transcript import OWN_ERROR, Transcript
 
 __all__ = [
     "CHECKS",
@@ -155,7 +155,7 @@ def check(
             generative,
         )
         known = CHECKS.get(id)
-        if known is not None and known.function.__qualname__ != function.__qualname__:
+        if known is not None and _place(known.function) != _place(function):
             raise ValueError(f"two checks are named {id!r}")
         CHECKS[id] = made
         function.gateproof_check = made  # type: ignore[attr-defined]  # pytest finds it there
@@ -201,6 +201,8 @@ def judge(  # noqa: PLR0911  # one return a verdict
     for name, transcript in zip(names, seen, strict=True):
         if transcript is None:
             return result("untestable", reason=f"scenario {name} was not recorded")
+        if transcript.problem.startswith(OWN_ERROR):
+            return result("error", reason=f"scenario {name}: {transcript.problem}")
         if transcript.problem:
             return result("untestable", reason=f"scenario {name}: {transcript.problem}")
     try:
@@ -223,6 +225,10 @@ def judge(  # noqa: PLR0911  # one return a verdict
     except Exception as error:  # noqa: BLE001  # a check's own bug must not end the run
         return result("error", reason=f"{type(error).__name__}: {error}")
     return result("pass", seen=told or "")
+
+
+def _place(function: CheckFunction) -> tuple[str, str]:
+    return function.__module__, function.__qualname__
 
 
 def _show(value: object, limit: int = 300) -> str:

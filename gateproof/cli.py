@@ -1,13 +1,15 @@
 """The command line: what each verb takes. What it does is in ``gateproof.commands``, loaded late.
 
 Exit status: 0 every MUST that the profile claims passed or is waived; 1 findings, a stale waiver or
-a partial run; 2 usage; 3 the target was never reached; 4 our own error; 5 a budget was spent.
+a partial run; 2 usage; 3 the target was never reached; 4 our own error; 5 a budget was spent;
+130 interrupted.
 """
 
 import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,7 +25,9 @@ exit status:
   2  the command or a file is wrong
   3  the target was never reached
   4  an error of gateproof's own
-  5  a budget was spent before the plan was done"""
+  5  a budget was spent before the plan was done
+130  interrupted (Ctrl-C); what was recorded until then is kept"""
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def parser() -> argparse.ArgumentParser:  # noqa: PLR0915  # a table of options, verb by verb
@@ -167,16 +171,19 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isascii() and text.isdigit() else 0
     if not 1 <= value <= 100_000:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 100000")
     return value
 
 
 def _rate(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text} is not a rate above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0, at most 100000")
     return value
 
 
@@ -194,9 +201,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"gateproof: {error}\n")
         return error.exit_status
     except KeyboardInterrupt:
-        sys.stderr.write("\ngateproof: interrupted; what was recorded is kept.\n")
-        return 130
+        sys.stderr.write("\ngateproof: interrupted.\n")
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone; what was asked for is done.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:  # noqa: BLE001  # whatever is left is our own bug, which has a status too
+        traceback.print_exc()
+        sys.stderr.write("gateproof: this is an error of gateproof's own; please report it.\n")
+        return 4

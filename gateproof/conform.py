@@ -19,7 +19,16 @@ from gateproof.suite import scenarios_of
 from gateproof.target import Target
 from gateproof.transcript import Transcript
 
-__all__ = ["Plan", "judge_all", "make_plan", "record_plan", "stale_waivers", "waive"]
+__all__ = [
+    "Plan",
+    "judge_all",
+    "judge_case",
+    "make_plan",
+    "record_plan",
+    "require_known",
+    "stale_waivers",
+    "waive",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +53,6 @@ def make_plan(target: Target, profile: Profile, checks: Mapping[str, Check]) -> 
     for item in checks.values():
         if item.requirement not in requirements:
             raise unknown_name(f"requirement of check {item.id}", item.requirement, requirements)
-    for waiver in target.waivers:
-        if waiver.check not in checks:
-            raise unknown_name(f"check in a waiver of target {target.name!r}", waiver.check, checks)
     scenarios = scenarios_of(list(checks.values()))
     cases = [
         (
@@ -137,8 +143,11 @@ def stale_waivers(target: Target, results: Sequence[Result], today: dt.date) -> 
     return told
 
 
-def require_known_claims(target: Target, profile: Profile) -> None:
-    """Refuse to disclaim what the profile does not claim."""
+def require_known(target: Target, profile: Profile, checks: Mapping[str, Check]) -> None:
+    """Refuse to waive a check that there is not, or to disclaim what the profile does not claim."""
+    for waiver in target.waivers:
+        if waiver.check not in checks:
+            raise unknown_name(f"check in a waiver of target {target.name!r}", waiver.check, checks)
     for claim in target.disclaims:
         if claim not in profile.claims:
             raise UsageError(

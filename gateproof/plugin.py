@@ -26,13 +26,13 @@ from gateproof.conform import (
     judge_case,
     make_plan,
     record_plan,
-    require_known_claims,
+    require_known,
     stale_waivers,
     waive,
 )
 from gateproof.errors import GateproofError
 from gateproof.profile import load_profile
-from gateproof.run import RunWriter, exit_status, new_folder
+from gateproof.run import RunWriter, claim_folder, exit_status, new_folder
 from gateproof.scenario import Scenario
 from gateproof.settings import resolve_target
 from gateproof.suite import load_checks, room_path, select
@@ -79,9 +79,10 @@ class State:
             allow_origins=option.allow_origin,
         )
         self.profile = load_profile(self.target.profile)
-        require_known_claims(self.target, self.profile)
+        known = load_checks()
+        require_known(self.target, self.profile, known)
         self.secrets = read_secrets(self.target)
-        self.checks = select(load_checks(), option.check)
+        self.checks = select(known, option.check)
         self.run = uuid.uuid4().hex[:12]
         self.plan: Plan | None = None
         self.writer: RunWriter | None = None
@@ -94,8 +95,10 @@ class State:
         """Open the run folder, write what is planned, and record it."""
         option = self.config.option
         self.plan = make_plan(self.target, self.profile, checks)
-        folder = option.run_folder or new_folder(Path("gateproof-runs"), self.target.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        if option.run_folder:
+            folder = claim_folder(option.run_folder)
+        else:
+            folder = new_folder(Path("gateproof-runs"), self.target.name)
         self.writer = RunWriter(folder)
         self.writer.header(
             "conform", self.run, self.target, self.profile, option.run_seed, sys.argv[1:]
@@ -212,7 +215,8 @@ class Judged(Exception):
 def pytest_configure(config: pytest.Config) -> None:
     """Resolve the target before anything is collected; the caller's mistakes end here."""
     for room in ROOMS:
-        if room in sys.modules and getattr(sys.modules[room], "__file__", None):
+        file = getattr(sys.modules.get(room), "__file__", None)
+        if file and _in_room(Path(file).resolve().parent):
             raise pytest.UsageError(
                 f"{room} was imported under its bare name; import gateproof.{room} instead"
             )
@@ -270,7 +274,10 @@ def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
     interrupted = True
     try:
         items = [item for item in session.items if isinstance(item, CheckItem)]
-        state.begin({item.check.id: item.check for item in items})
+        try:
+            state.begin({item.check.id: item.check for item in items})
+        except GateproofError as error:
+            raise pytest.UsageError(str(error)) from None
         result = yield
         interrupted = False
     finally:

@@ -14,20 +14,23 @@ faults that they must find.
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import tomllib
 import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 from gateproof.check import Check, Result
-from gateproof.conform import judge_all, make_plan, record_plan
+from gateproof.conform import Plan, judge_all, make_plan, record_plan
 from gateproof.errors import GateproofError, unknown_name
 from gateproof.profile import load_profile, profile_names
+from gateproof.suite import load_checks
 from gateproof.target import Target, Upstream
 from gateproof.transcript import Transcript
 
@@ -46,6 +49,8 @@ DEMO_KEY = "sk-gateproof-demo"  # the reference server's own; it opens nothing e
 KEY_ENV = "GATEPROOF_DEMO_KEY"
 FINDINGS = ("fail", "warn", "info", "departs")
 AT_ONCE = 4  # rows recorded at the same time: enough to hide the silence of those that hang
+MOST_JOBS = 4  # one server answers all of them
+CONCURRENCY = 8  # exchanges of a row at the same time
 IDLE_TIMEOUT_S = 2.5  # more than the checks' patience with a server on this machine
 GENERATIVE = "generative"
 CASES = 25  # generated requests for each generative scenario
@@ -226,44 +231,89 @@ def _base(fault: str) -> str:
     return last.partition(":")[0].partition("=")[0]
 
 
-async def prove(
+def prove(
     server: Server,
     rows: Sequence[Expectation],
     checks: Mapping[str, Check],
     on_done: Callable[[Outcome], None] = lambda _: None,
 ) -> tuple[Outcome, ...]:
-    """Record and judge every row, a few at a time, and return the outcomes in the rows' order."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    """Record and judge every row, and return the outcomes in the rows' order.
 
-    async def one(row: Expectation) -> Outcome:
-        async with gate:
-            outcome = await _prove_one(server, row, checks)
-        on_done(outcome)
-        return outcome
+    Many rows are shared out among as many processes as there are processors: asking and judging
+    are work for one each.
+    """
+    batches = [rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)]
+    jobs = min(len(batches), os.cpu_count() or 1, MOST_JOBS)
+    found: dict[Expectation, Outcome] = {}
 
-    return tuple(await asyncio.gather(*(one(row) for row in rows)))
+    def keep(outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            found[outcome.row] = outcome
+            on_done(outcome)
+
+    if jobs <= 1:
+        for batch in batches:
+            keep(_prove_batch(server, batch, tuple(checks)))
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            tasks = [pool.submit(_prove_batch, server, batch, tuple(checks)) for batch in batches]
+            for task in as_completed(tasks):
+                keep(task.result())
+    return tuple(found[row] for row in rows)
 
 
-async def _prove_one(server: Server, row: Expectation, checks: Mapping[str, Check]) -> Outcome:
+def _prove_batch(
+    server: Server, rows: Sequence[Expectation], names: Sequence[str]
+) -> tuple[Outcome, ...]:
+    """Record a few rows at the same time, then judge them.
+
+    Nothing is judged while something is recorded, so that no time of arrival is our own delay.
+    """
+    known = load_checks()
+    checks = {name: known[name] for name in names}
+    plans = [_plan(server, row, checks) for row in rows]
+
+    async def record() -> list[dict[str, Transcript]]:
+        return await asyncio.gather(
+            *(_record(row, plan) for row, plan in zip(rows, plans, strict=True))
+        )
+
+    recorded = asyncio.run(record())
+    return tuple(
+        _judge(row, plan, transcripts)
+        for row, plan, transcripts in zip(rows, plans, recorded, strict=True)
+    )
+
+
+def _plan(server: Server, row: Expectation, checks: Mapping[str, Check]) -> Plan:
     chosen = {
         id_: item
         for id_, item in checks.items()
         if (id_ in row.finds if row.finds else not item.generative)
     }
-    plan = make_plan(_target(server, row), load_profile(row.profile), chosen)
+    return make_plan(_target(server, row), load_profile(row.profile), chosen)
+
+
+async def _record(row: Expectation, plan: Plan) -> dict[str, Transcript]:
     transcripts: dict[str, Transcript] = {}
 
     def keep(transcript: Transcript) -> None:
         transcripts[transcript.scenario] = transcript
 
-    await record_plan(plan, {KEY_ENV: DEMO_KEY}, f"prove/{row.name}", keep, cases=CASES, patience=0)
+    secrets = {KEY_ENV: DEMO_KEY}
+    await record_plan(plan, secrets, f"prove/{row.name}", keep, cases=CASES, patience=0)
+    return transcripts
+
+
+def _judge(row: Expectation, plan: Plan, transcripts: Mapping[str, Transcript]) -> Outcome:
     results = judge_all(plan, transcripts)
     states: dict[str, str] = {}
     for result in results:
         state = _state(result)
         if state is not None and _RANK[state] < _RANK.get(states.get(result.check, ""), 9):
             states[result.check] = state
-    kept = tuple(item for item in results if item.verdict not in ("pass", "not-applicable"))
+    kept = [item for item in results if item.verdict not in ("pass", "not-applicable")]
     return Outcome(row, states, tuple(sorted(kept, key=lambda item: _RANK[_state(item) or "pass"])))
 
 
@@ -284,6 +334,7 @@ def _target(server: Server, row: Expectation) -> Target:
         profile=row.profile,
         key_env=KEY_ENV,
         upstream=Upstream(server.url),
+        concurrency=CONCURRENCY,
         idle_timeout_s=IDLE_TIMEOUT_S,
         total_timeout_s=4 * IDLE_TIMEOUT_S,
     )

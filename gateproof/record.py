@@ -16,7 +16,7 @@ from gateproof.profile import Profile
 from gateproof.redact import cover_text
 from gateproof.scenario import Scenario, Unanswered, Use, canary_of
 from gateproof.target import Target
-from gateproof.transcript import Exchange, Transcript
+from gateproof.transcript import OWN_ERROR, Exchange, Transcript
 
 __all__ = ["record", "unclaimed"]
 
@@ -72,15 +72,18 @@ async def _record_one(
     while True:
         try:
             asked = steps.send(answer)
+            asks = [asked] if not isinstance(asked, Sequence) else list(asked)
+            made = await asyncio.gather(
+                *(client.exchange(ask, retry_429=item.retry_429) for ask in asks)
+            )
         except StopIteration:
             break
         except Unanswered as reason:
             problem = str(reason)
             break
-        asks = [asked] if not isinstance(asked, Sequence) else list(asked)
-        made = await asyncio.gather(
-            *(client.exchange(ask, retry_429=item.retry_429) for ask in asks)
-        )
+        except Exception as error:  # noqa: BLE001  # one scenario's bug must not end the run
+            problem = f"{OWN_ERROR}{type(error).__name__}: {error}"
+            break
         exchanges += made
         answer = made if isinstance(asked, Sequence) else made[0]
     steps.close()
@@ -104,19 +107,26 @@ async def _record_one(
 
 async def _journal(
     client: Client, canary: str, secrets: Mapping[str, str]
-) -> tuple[Mapping[str, Any], ...]:
-    """Return the upstream's entries for a canary, once none of them is open any more."""
+) -> tuple[Mapping[str, Any], ...] | None:
+    """Return the upstream's entries for a canary, once none of them is open any more.
+
+    ``None`` when the upstream does not tell.
+    """
     upstream = client.target.upstream
     assert upstream is not None
     deadline = time.monotonic() + JOURNAL_PATIENCE_S
-    entries: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] | None = None
+    pause_s = 0.05
     while True:
-        with contextlib.suppress(Exception):  # an upstream that is gone has seen nothing
+        with contextlib.suppress(Exception):  # it may be gone, or busy
             entries = (await client.fetch_json(f"{upstream.url}/_journal?canary={canary}"))[
                 "entries"
             ]
         settled = entries and all(entry.get("outcome") != "open" for entry in entries)
         if settled or time.monotonic() > deadline:
             break
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(pause_s)
+        pause_s *= 2  # a journal is long, and many scenarios ask for it at once
+    if entries is None:
+        return None
     return tuple(json.loads(cover_text(json.dumps(entries, ensure_ascii=False), secrets)))

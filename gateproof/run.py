@@ -34,7 +34,16 @@ from gateproof.requirement import Requirement
 from gateproof.target import Target
 from gateproof.transcript import Transcript, from_json, to_json
 
-__all__ = ["Run", "RunWriter", "exit_status", "new_folder", "read_run", "read_transcripts", "worst"]
+__all__ = [
+    "Run",
+    "RunWriter",
+    "claim_folder",
+    "exit_status",
+    "new_folder",
+    "read_run",
+    "read_transcripts",
+    "worst",
+]
 
 FORMAT = 1
 RUN_FILE = "run.jsonl"
@@ -76,6 +85,21 @@ def new_folder(root: Path, name: str) -> Path:
             ) from None
         return folder
     raise UsageError(f"{root} is full of run folders of this second.")
+
+
+def claim_folder(folder: Path) -> Path:
+    """Make a folder for a new run where there is none yet, and return it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be made: {error.strerror}.", "Give another place: --out DIR."
+        ) from None
+    if (folder / RUN_FILE).exists():
+        raise UsageError(f"{folder} already holds a run.", "Give another place: --out DIR.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} cannot be written to.", "Give another place: --out DIR.")
+    return folder
 
 
 class RunWriter:

@@ -66,6 +66,11 @@ class Scenario:
     journal: bool = False
     retry_429: bool = True
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Return where its function stands."""
+        return self.steps.__module__, self.steps.__qualname__
+
     def __call__(self, use: Use) -> Steps:
         """Begin the scenario."""
         return self.steps(use)
@@ -89,7 +94,7 @@ def scenario(
             retry_429,
         )
         known = SCENARIOS.get(name)
-        if known is not None and known.steps.__qualname__ != steps.__qualname__:
+        if known is not None and known.place != made.place:
             raise ValueError(f"two scenarios are named {name!r}")
         SCENARIOS[name] = made
         return made

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from gateproof.config import CONFIG_NAME, load_targets
 from gateproof.errors import UsageError, unknown_name
-from gateproof.target import CONFIG_NAME, Target, Upstream, check_url, load_targets, origin_of
+from gateproof.target import Target, Upstream, check_url, check_variable, origin_of
 
 __all__ = ["resolve_target"]
 
@@ -26,25 +27,24 @@ def resolve_target(  # each is an option of the command line
     With ``allow_origins`` a target that takes secrets must have one of these origins, so that a
     changed file cannot send a secret elsewhere.
     """
-    if "://" in named:
-        target = Target(name=_name_of(named), url=check_url(named), profile=profile or "openai")
+    if "/" in named or ":" in named:
+        target = Target(name=_name_of(check_url(named)), url=check_url(named), profile="openai")
     else:
-        targets = load_targets(file or Path(CONFIG_NAME))
-        if named not in targets:
-            raise unknown_name("target", named, targets)
-        target = targets[named]
-        if profile:
-            target = dataclasses.replace(target, profile=profile)
+        target = _from_file(named, file or Path(CONFIG_NAME))
+    if profile:
+        target = dataclasses.replace(target, profile=profile)
     if key_env:
-        target = dataclasses.replace(target, key_env=key_env)
+        target = dataclasses.replace(target, key_env=check_variable(key_env, "--key-env"))
     if model:
         target = dataclasses.replace(target, models={**target.models, "chat": model})
     if upstream:
-        base = target.upstream.base if target.upstream else "gpt-4o-mini"
-        models = upstream_models or (target.upstream.models if target.upstream else "{name}")
+        known = target.upstream or Upstream("")
         target = dataclasses.replace(
-            target, upstream=Upstream(check_url(upstream, "upstream URL"), models, base)
+            target,
+            upstream=Upstream(check_url(upstream, "upstream URL"), known.models, known.base),
         )
+    if upstream_models:
+        target = dataclasses.replace(target, upstream=_renamed(target.upstream, upstream_models))
     allowed = {origin_of(check_url(origin, "origin")) for origin in allow_origins}
     if allowed and target.variables and target.origin not in allowed:
         raise UsageError(
@@ -53,6 +53,24 @@ def resolve_target(  # each is an option of the command line
             f"Allowed: {', '.join(sorted(allowed))}.",
         )
     return target
+
+
+def _from_file(named: str, path: Path) -> Target:
+    targets = load_targets(path)
+    if named not in targets:
+        raise unknown_name("target", named, targets)
+    return targets[named]
+
+
+def _renamed(upstream: Upstream | None, models: str) -> Upstream:
+    if upstream is None:
+        raise UsageError("--upstream-models says nothing without an upstream.", "Add --upstream.")
+    if "{name}" not in models:
+        raise UsageError(
+            f"--upstream-models has no {{name}} in it: {models!r}.",
+            "Say where the upstream finds its own model name, such as mock/{name}.",
+        )
+    return dataclasses.replace(upstream, models=models)
 
 
 def _name_of(url: str) -> str:

@@ -16,7 +16,9 @@ from typing import Any, Literal, TypeAlias, get_args
 from gateproof import sse
 from gateproof.wire import Read, Response, parse_response
 
-__all__ = ["Ask", "End", "Exchange", "Mark", "Transcript", "from_json", "to_json"]
+__all__ = ["OWN_ERROR", "Ask", "End", "Exchange", "Mark", "Transcript", "from_json", "to_json"]
+
+OWN_ERROR = "gateproof's own error: "  # how the problem of a scenario begins that broke itself
 
 # How the recording of an exchange ended, as the client saw it.
 End: TypeAlias = Literal[
@@ -137,7 +139,8 @@ class Exchange:
 class Transcript:
     """The exchanges of one scenario, in order, and what a controlled upstream saw of them.
 
-    ``upstream`` holds the journal entries of the controlled upstream that carry this scenario's
+    ``problem`` says why a scenario was not made to its end, empty when it was. ``upstream`` holds
+    the journal entries of the controlled upstream that carry this scenario's
     canary, or ``None`` when there is no such upstream.
     """
 

@@ -21,7 +21,9 @@ from .reading import (
     streamed,
     text_of,
     texts,
+    uncut,
 )
+from .refusal import answered
 from .scenarios.chat import (
     BOUND,
     CUT,
@@ -46,6 +48,9 @@ from .scenarios.chat import (
 from .scenarios.tools import FORCED
 
 ANSWERS = (PLAIN, FORCED)
+# A created outside is in other units than seconds, or made up: 2020 to 2100.
+EARLIEST_S = 1_577_836_800
+LATEST_S = 4_102_444_800
 
 
 @check("chat.answers", on=[PLAIN])
@@ -63,6 +68,7 @@ def test_answer_is_json(seen: Transcript) -> None:
         raise Untestable(f"the request was answered with status {got.status}")
     if got.media_type == "text/event-stream" or got.body.lstrip().startswith(b"data:"):
         raise Untestable("the answer is an event stream (see sse.nonstream-not-sse)")
+    uncut(seen[0])
     expect(
         got.media_type == "application/json",
         wanted="content-type: application/json",
@@ -100,6 +106,36 @@ def test_answer_names_its_kind(seen: Transcript) -> None:
     """A completion's object is chat.completion."""
     got = openai.completion(seen[0]).get("object")
     expect(got == "chat.completion", wanted="object: chat.completion", got=got)
+
+
+@check("chat.response.created", on=[PLAIN])
+def test_created_counts_seconds(seen: Transcript) -> None:
+    """A completion's created is a Unix time in seconds."""
+    got = openai.completion(seen[0]).get("created")
+    if not openai.is_int(got):
+        raise Untestable("created is no integer (see chat.response.schema)")
+    assert isinstance(got, int)
+    expect(
+        EARLIEST_S <= got < LATEST_S,
+        wanted=f"seconds since 1970, from {EARLIEST_S} to {LATEST_S}",
+        got=got,
+    )
+
+
+@check("chat.response.model", on=[PLAIN])
+def test_answer_names_its_model(seen: Transcript) -> str:
+    """A completion names the model that was asked for; a provider and a date may be added."""
+    asked = str(seen[0].ask.value["model"])
+    got = openai.completion(seen[0]).get("model")
+    if not isinstance(got, str):
+        raise Untestable("model is no string (see chat.response.schema)")
+    base = got.rpartition("/")[2].lower()
+    expect(
+        base and base.startswith(asked.rpartition("/")[2].lower()),
+        wanted=f"{asked}, or a snapshot of it",
+        got=repr(got),
+    )
+    return f"{asked} is answered by {got}"
 
 
 @check("chat.response.finish-reason", on=[*ANSWERS, CUT])
@@ -200,6 +236,10 @@ def test_values_outside_are_refused(seen: Transcript) -> str:
     taken = []
     for at, exchange in each(seen):
         status = openai.response(exchange).status
+        if status == 200 and not answered(exchange):
+            raise Untestable(
+                f"the refusal of {exchange.ask.label} has status 200 (see err.not-200)"
+            )
         if status == 200 and exchange.ask.label.startswith(_DOCUMENTED):
             raise Finding(wanted=f"a 4xx to {exchange.ask.label}", got="200", at=at)
         if status == 200:

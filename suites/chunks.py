@@ -37,7 +37,7 @@ def _delta(part: Mapping[str, Any]) -> Mapping[str, Any]:
 @check("chat.chunk.schema", on=STREAMS)
 def test_chunk_has_its_members(seen: Transcript) -> None:
     """Each chunk is a JSON object with id, created, model and choices."""
-    read = streamed(seen[0])
+    read = openai.stream(seen[0])
     for index, data in read.unreadable:
         # The other kinds of unreadable data are findings of sse.* each.
         expect(
@@ -46,7 +46,7 @@ def test_chunk_has_its_members(seen: Transcript) -> None:
             got=data[:200],
             at=Place(frame=index),
         )
-    for chunk in read.chunks:
+    for chunk in streamed(seen[0]).chunks:
         value = chunk.value
         for name, right, wanted in (
             ("id", isinstance(value.get("id"), str), "a string"),
@@ -245,8 +245,10 @@ def test_no_usage_unasked(seen: Transcript) -> None:
 @check("chat.usage.final-chunk", on=[STREAM_USAGE])
 def test_usage_comes_last(seen: Transcript) -> None:
     """With include_usage exactly one chunk carries usage, and it is the last one."""
-    found = _with_usage(seen)
-    chunks = streamed(seen[0]).chunks
+    read = streamed(seen[0])
+    end = read.done[0] if read.done else len(seen[0].frames)
+    chunks = [chunk for chunk in read.chunks if chunk.frame < end]
+    found = [chunk for chunk in _with_usage(seen) if chunk.frame < end]
     expect(
         len(found) == 1,
         wanted="exactly one chunk with usage",
@@ -262,7 +264,7 @@ def test_usage_comes_last(seen: Transcript) -> None:
 
 
 @check("chat.usage.choices-key", on=[STREAM_USAGE])
-def test_usage_chunk_has_choices(seen: Transcript) -> str:
+def test_usage_chunk_has_choices(seen: Transcript) -> None:
     """The usage chunk has choices: [], neither missing nor null."""
     found = _with_usage(seen)
     if not found:
@@ -270,7 +272,20 @@ def test_usage_chunk_has_choices(seen: Transcript) -> str:
     for chunk in found:
         got = chunk.value.get("choices", "no choices")
         expect(isinstance(got, list), wanted="choices: []", got=got, at=chunk.place)
-    return "usage stands beside choices" if any(chunk.choices for chunk in found) else ""
+
+
+@check("chat.usage.own-chunk", on=[STREAM_USAGE])
+def test_usage_has_a_chunk_of_its_own(seen: Transcript) -> None:
+    """The usage comes in a chunk without choices."""
+    found = _with_usage(seen)
+    if len(found) != 1:
+        raise Untestable("there is not one chunk with usage (see chat.usage.final-chunk)")
+    expect(
+        not found[0].choices,
+        wanted="a chunk of its own, with choices: []",
+        got=f"usage beside {len(found[0].choices)} choices",
+        at=found[0].place,
+    )
 
 
 @check("chat.usage.null-elsewhere", on=[STREAM_USAGE])

@@ -10,7 +10,7 @@ from gateproof.transcript import Exchange, Transcript
 
 from .journal import (
     entries,
-    expect_whole_answer,
+    expect_same_as_control,
     finish_of,
     forwarded,
     forwarded_body,
@@ -47,9 +47,8 @@ def test_request_reaches_the_upstream(seen: Transcript) -> str:
 def test_text_is_the_upstreams(seen: Transcript) -> None:
     """The text of the answer is the upstream's, character for character, streamed or not."""
     for label, exchange, at in places(seen):
-        wanted = up.expected_text(seen.canary, label)
         got = text_of(exchange)
-        expect(got == wanted, wanted=f"{wanted!r}", got=got, at=at)
+        expect(got == up.TEXT, wanted=f"{label}: {up.TEXT!r}", got=got, at=at)
 
 
 @check("gateway.usage-kept", on=[up.USAGE_COUNTS])
@@ -188,45 +187,53 @@ def _loads(text: Any) -> Any:
 @check("gateway.silence-tolerated", on=[up.SILENCE, up.STALL])
 def test_pause_does_not_end_the_stream(seen: Transcript) -> str:
     """A pause of a few seconds of the upstream does not end the stream."""
-    return expect_whole_answer(seen)
+    return expect_same_as_control(seen)
 
 
 @check("gateway.codepoint-intact", on=[up.CODEPOINTS])
 def test_divided_code_points_arrive_whole(seen: Transcript) -> str:
     """A code point whose bytes the upstream sends in two writes arrives whole."""
-    return expect_whole_answer(seen)
+    return expect_same_as_control(seen)
 
 
 @check("gateway.crlf-upstream-tolerated", on=[up.CRLF])
 def test_crlf_upstream_is_read(seen: Transcript) -> str:
     """An upstream stream with CRLF line ends is read like one with LF."""
-    return expect_whole_answer(seen)
+    return expect_same_as_control(seen)
 
 
 @check("gateway.multiline-data-tolerated", on=[up.MULTILINE])
 def test_multiline_data_is_read(seen: Transcript) -> str:
     """An upstream event whose JSON stands on several data lines is read as one document."""
-    return expect_whole_answer(seen)
+    return expect_same_as_control(seen)
 
 
 @check("gateway.split-writes-tolerated", on=[up.SPLIT])
 def test_division_into_packets_makes_no_difference(seen: Transcript) -> str:
     """It makes no difference how the upstream's bytes are divided into packets."""
-    return expect_whole_answer(seen)
+    return expect_same_as_control(seen)
 
 
 @check("gateway.extra-fields-tolerated", on=[up.EXTRA_FIELDS])
 def test_unknown_members_do_no_harm(seen: Transcript) -> str:
     """Members of the upstream's answer that the gateway does not know do no harm."""
-    return expect_whole_answer(seen)
+    return expect_same_as_control(seen)
 
 
 @check("gateway.comments-not-data", on=[up.COMMENTS])
 def test_comments_do_not_become_data(seen: Transcript) -> str:
     """Comments in the upstream's stream reach the client as comments or not at all."""
-    told = expect_whole_answer(seen)
-    comments = sum(line.is_comment for frame in seen[0].frames for line in frame.lines)
-    return f"{told}; {comments} comments passed on"
+    (_, exchange, at) = places(seen)[-1]
+    told = expect_same_as_control(seen)
+    for index, data in openai.stream(exchange).unreadable:
+        expect(
+            not data.startswith(":"),
+            wanted="no comment among the data",
+            got=data,
+            at=Place(exchange=at.exchange, frame=index),
+        )
+    comments = sum(line.is_comment for frame in exchange.frames for line in frame.lines)
+    return f"{comments} comments passed on; {told}"
 
 
 @check("gateway.no-buffering", on=[up.PACED])
@@ -242,19 +249,24 @@ def test_chunks_are_not_gathered(seen: Transcript) -> str:
     if len(arrivals) < 2:
         raise Untestable("the stream has fewer than two chunks with text")
     nominal_ns = (up.TOKENS - 1) * up.ITL_MS * 1_000_000
+    sends = [s["at_ns"] for s in forwarded(seen, "stream")["sends"] if s["label"] == "content"]
+    # A busy machine may delay the upstream itself; but one that sent nothing apart is buffered too.
+    sent_ns = sends[-1] - sends[0] if sends else 0
+    paced_ns = sent_ns if sent_ns > nominal_ns / 10 else nominal_ns
     spread_ns = arrivals[-1] - arrivals[0]
     expect(
-        spread_ns >= nominal_ns / 2,
-        wanted=f"text that comes over about {nominal_ns / 1e6:.0f} ms, as the upstream paces it",
+        spread_ns >= paced_ns / 2,
+        wanted=f"text that comes over about {paced_ns / 1e6:.0f} ms, as the upstream paces it",
         got=f"{len(arrivals)} chunks within {spread_ns / 1e6:.0f} ms",
         at=at,
     )
-    sends = [send["at_ns"] for send in forwarded(seen, "stream")["sends"]]
-    late_ns = arrivals[0] - min(sends) if sends else 0
+    late_ns = 0
+    if len(sends) == len(arrivals):
+        late_ns = min(came - left for left, came in zip(sends, arrivals, strict=True))
     expect(
         late_ns <= nominal_ns / 2,
-        wanted="the first text soon after the upstream's first write",
-        got=f"{late_ns / 1e6:.0f} ms later",
+        wanted="each chunk soon after the upstream sent it",
+        got=f"none less than {late_ns / 1e6:.0f} ms later",
         at=at,
     )
     return f"{len(arrivals)} chunks over {spread_ns / 1e6:.0f} ms"

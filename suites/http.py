@@ -6,11 +6,11 @@ from gateproof.check import Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
+from .scenarios.chat import PLAIN, STREAM
 from .scenarios.errors import MISSING_MODEL, UNKNOWN_MODEL
-from .scenarios.http import LONG_STREAM, SHORT
 from .scenarios.models import LIST
 
-EVERYWHERE = (SHORT, LONG_STREAM, LIST, UNKNOWN_MODEL)
+EVERYWHERE = (PLAIN, STREAM, LIST, UNKNOWN_MODEL)
 # How h11 words a body that ends too early; all else that it refuses is not HTTP.
 _CUT = "peer closed connection without sending complete message body"
 
@@ -36,6 +36,12 @@ def test_answer_is_http(seen: Transcript) -> None:
             not got.error or got.error.startswith(_CUT),
             wanted="a message that HTTP/1.1 can read (RFC 9112)",
             got=got.error,
+            at=at,
+        )
+        expect(
+            not (got.header("transfer-encoding") and got.header("content-length")),
+            wanted="Content-Length or Transfer-Encoding, not both (RFC 9112 section 6.2)",
+            got=f"{got.header('content-length')} and {got.header('transfer-encoding')}",
             at=at,
         )
 
@@ -93,7 +99,7 @@ def test_content_encoding_is_true(seen: Transcript) -> str:
     return ", ".join(sorted(told))
 
 
-@check("err.request-id", on=[SHORT, LONG_STREAM, MISSING_MODEL])
+@check("err.request-id", on=[PLAIN, STREAM, MISSING_MODEL])
 def test_answer_has_a_request_id(seen: Transcript) -> str:
     """Answers, errors and streams carry a request id header."""
     told: set[str] = set()

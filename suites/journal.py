@@ -7,21 +7,21 @@ never reached the upstream is untestable: ``gateway.forwards`` reports that.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from gateproof.check import Place, Untestable, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
-from .refusal import shown
 from .scenarios import upstream as up
 
 __all__ = [
     "entries",
-    "expect_whole_answer",
+    "expect_same_as_control",
     "finish_of",
     "forwarded",
     "forwarded_body",
+    "outcome",
     "own_upstream",
     "places",
     "streams",
@@ -31,12 +31,10 @@ __all__ = [
 
 def entries(seen: Transcript, label: str) -> list[Mapping[str, Any]]:
     """Return the upstream's journal entries of one exchange, oldest first."""
+    if seen.upstream is None:
+        raise Untestable("the upstream's journal could not be read")
     word = up.tag(seen.canary, label)
-    return [
-        entry
-        for entry in seen.upstream or ()
-        if entry["method"] == "POST" and word in entry["body"]
-    ]
+    return [entry for entry in seen.upstream if entry["method"] == "POST" and word in entry["body"]]
 
 
 def forwarded(seen: Transcript, label: str) -> Mapping[str, Any]:
@@ -84,40 +82,65 @@ def finish_of(exchange: Exchange) -> Any:
     return next((choice.finish for choice in choices.values()), None)
 
 
-def expect_whole_answer(seen: Transcript) -> str:
-    """Expect of each exchange the upstream's text, whole, and no error."""
-    for label, exchange, at in places(seen):
-        got = openai.response(exchange)
+Outcome: TypeAlias = tuple[int, str, Any, bool, bool]
+
+
+def outcome(exchange: Exchange) -> Outcome:
+    """Return what a client makes of an answer.
+
+    That is: status, text, finish reason, whether it has an error event, and whether it has an event
+    that cannot be read. ``Untestable`` when nothing can be read.
+    """
+    got = openai.response(exchange)
+    if got.status != 200 or not streams(exchange):
+        whole = got.status == 200
+        return (
+            got.status,
+            text_of(exchange) if whole else "",
+            finish_of(exchange) if whole else None,
+            not whole,
+            False,
+        )
+    read = openai.stream(exchange)
+    return (
+        got.status,
+        text_of(exchange),
+        finish_of(exchange),
+        bool(read.errors),
+        bool(read.unreadable),
+    )
+
+
+def expect_same_as_control(seen: Transcript) -> str:
+    """Expect each odd exchange to have the outcome of the same request without the oddity."""
+    found = {label: (exchange, at) for label, exchange, at in places(seen)}
+    for label, (exchange, at) in found.items():
+        if label.startswith("control"):
+            continue
+        control = found["control" if streams(exchange) else "control-plain"][0]
+        wanted = outcome(control)
+        if wanted[0] != 200:
+            raise Untestable(f"the control was answered with status {wanted[0]}")
+        try:
+            got = outcome(exchange)
+        except Untestable as reason:
+            got = (openai.response(exchange).status, str(reason), None, False, True)
         expect(
-            got.status == 200,
-            wanted="the upstream's answer, which is legal",
-            got=shown(got),
+            got == wanted,
+            wanted=f"as without the oddity: {_told(wanted)}",
+            got=f"{label}: {_told(got)}",
             at=at,
         )
-        if streams(exchange):
-            read = openai.stream(exchange)
-            expect(
-                not read.errors,
-                wanted="a stream without an error event",
-                got=read.errors[0].value if read.errors else "",
-                at=at,
-            )
-            expect(
-                not read.unreadable,
-                wanted="events that are JSON objects or [DONE]",
-                got=read.unreadable[0][1] if read.unreadable else "",
-                at=at,
-            )
-        wanted = up.expected_text(seen.canary, label)
-        text = text_of(exchange)
-        expect(text == wanted, wanted=f"the upstream's text {wanted!r}", got=text, at=at)
-        expect(
-            finish_of(exchange) == "stop",
-            wanted="finish_reason stop, as the upstream sent it",
-            got=finish_of(exchange),
-            at=at,
-        )
-    return f"{len(seen)} of {len(seen)} whole"
+    return "as without the oddity"
+
+
+def _told(told: Outcome) -> str:
+    status, text, finish, failed, unreadable = told
+    return (
+        f"status {status}, {text!r}, finish_reason {finish!r}"
+        + ", an error event" * failed
+        + ", an event that is no JSON object" * unreadable
+    )
 
 
 def own_upstream(seen: Transcript) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "texts",
     "tool_calls",
     "tool_deltas",
+    "uncut",
 ]
 
 FINISHES = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
@@ -77,9 +78,30 @@ def each(seen: Transcript) -> Iterator[tuple[Place, Exchange]]:
         yield Place(exchange=index), exchange
 
 
+def uncut(exchange: Exchange) -> None:
+    """Raise ``Untestable`` when a body is not whole, so that what is missing in it tells nothing.
+
+    A stream that said [DONE] is whole, whatever its framing says.
+    """
+    got = openai.response(exchange)
+    if got.surplus or (
+        not got.complete and not any(e.data == openai.DONE for e in exchange.events)
+    ):
+        raise Untestable("the body is not as long as its framing says (see http.framing-complete)")
+
+
 def streamed(exchange: Exchange) -> Stream:
-    """Return a stream that has at least one chunk; ``Untestable`` otherwise."""
+    """Return a stream that is whole, readable in all its events, and has at least one chunk.
+
+    ``Untestable`` otherwise: what cannot be read may hold whatever a check misses.
+    """
     read = openai.stream(exchange)
+    uncut(exchange)
+    for index, data in read.unreadable:
+        if oddness(data) in ("several", "garbage"):
+            raise Untestable(
+                f"frame {index} cannot be read (see sse.one-json-per-frame, chat.chunk.schema)"
+            )
     if not read.chunks:
         raise Untestable("the stream holds no chunk")
     return read

@@ -141,6 +141,38 @@ def test_arguments_are_json(seen: Transcript) -> None:
     expect(_is_object(joined), wanted="one JSON object as arguments", got=joined[:200])
 
 
+@check("tool.args.schema", on=[FORCED, FORCED_STREAM])
+def test_arguments_fit_the_schema(seen: Transcript) -> None:
+    """The arguments of a forced call fit the function's parameters."""
+    stream = seen.scenario in _STREAMED
+    found = [text for _, text in _arguments(seen[0], stream=stream) if isinstance(text, str)]
+    joined = "".join(found) if stream else next(iter(found), "")
+    if not _is_object(joined):
+        raise Untestable("the arguments are no JSON object (see tool.args.concat-json)")
+    if set(_names(seen)) != {"get_weather"}:
+        raise Untestable("another function is called (see tool.choice.named)")
+    value = openai.loads(joined)
+    expect(
+        isinstance(value.get("city"), str), wanted="city, a string, as required", got=joined[:200]
+    )
+
+
+@check("tool.call.schema", on=[FORCED, EMPTY])
+def test_call_has_its_members(seen: Transcript) -> None:
+    """A tool call has a string id, the type function, and a function with a string name."""
+    calls = tool_calls(seen[0])
+    if not calls:
+        raise Untestable("the answer holds no call (see tool.choice.named)")
+    for call in calls:
+        for name, right, wanted in (
+            ("id", isinstance(call.get("id"), str), "a string"),
+            ("type", call.get("type") == "function", "function"),
+            ("function", isinstance(_function(call).get("name"), str), "an object with a name"),
+        ):
+            got = repr(call[name])[:120] if name in call else f"no {name}"
+            expect(right, wanted=f"{name}: {wanted}", got=got)
+
+
 def _is_object(text: str) -> bool:
     try:
         return isinstance(openai.loads(text), dict)

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from gateproof.check import Untestable, check, expect
+from gateproof.check import Inconclusive, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Transcript
 
-from .reading import declined, streamed
+from .reading import declined, streamed, texts
 from .scenarios.chat import BOUND, CUT, PLAIN, STREAM_USAGE
 
 COUNTERS = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -77,6 +77,16 @@ def _count(found: Mapping[str, Any], name: str) -> int | Decimal:
         raise Untestable(f"{name} is {value!r} (see usage.present and usage.nonneg-int)")
     assert isinstance(value, int | Decimal)
     return value
+
+
+@check("usage.counted", on=BOTH)
+def test_tokens_are_counted(seen: Transcript) -> None:
+    """An answer with text counts more than no prompt tokens and no completion tokens."""
+    found = usage_of(seen)
+    if not texts(seen[0]):
+        raise Inconclusive("the answer has no text")
+    for name in ("prompt_tokens", "completion_tokens"):
+        expect(_count(found, name) != 0, wanted=f"{name} above 0", got=found[name])
 
 
 @check("usage.details-subset", on=BOTH)

@@ -189,9 +189,9 @@ def test_headers_keep_case_order_and_repeats() -> None:
 
 
 FRAGMENTS = st.sampled_from(
-    [OK, b"HTTP/1.1 100 Continue\r\n\r\n", b"Content-Length: 3\r\n", b"\r\n", b"\n", b"3\r\nabc\r\n",
-     b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n", b"x: y\r\n", b"Connection: close\r\n", b"\0",
-     b"HTTP/1.0 404 \r\n", b"\xff", b": ", b" "]
+    [OK, b"HTTP/1.1 100 Continue\r\n\r\n", b"Content-Length: 3\r\n", b"\r\n", b"\n",
+     b"3\r\nabc\r\n", b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n", b"x: y\r\n",
+     b"Connection: close\r\n", b"\0", b"HTTP/1.0 404 \r\n", b"\xff", b": ", b" "]
 )  # fmt: skip
 
 

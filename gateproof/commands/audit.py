@@ -6,15 +6,18 @@ controlled upstream.
 
 import argparse
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from gateproof.bundled import DEMO_KEY_ENV, bundled_server
 from gateproof.commands.conform import conform
+from gateproof.commands.listing import rows_of
 from gateproof.commands.load import load_into
 from gateproof.commands.options import target_of
-from gateproof.errors import TargetError, UsageError
+from gateproof.errors import TargetError, UsageError, unknown_name
+from gateproof.profile import load_profile
 from gateproof.report import write_report
 from gateproof.run import RunWriter, new_folder, read_run
 from gateproof.summary import print_summary
@@ -50,6 +53,12 @@ def run(args: argparse.Namespace) -> int:
 def _bundled(args: argparse.Namespace) -> Iterator[None]:
     """Start the reference server and make it the target that ``args`` names."""
     profile = args.profile or "openai"
+    load_profile(profile)
+    known = {row["id"] for row in rows_of("faults")} if args.faults else set()
+    for fault in filter(None, args.faults.split("+")):
+        name = re.split("[:=]", fault, maxsplit=1)[0]
+        if name not in known:
+            raise unknown_name("fault", name, known)
     with bundled_server() as server:
         faults = f"/with/{args.faults}" if args.faults else ""
         args.profile = profile

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from gateproof.commands.options import target_of
+from gateproof.conform import require_known
 from gateproof.probe import probe
+from gateproof.profile import load_profile
 from gateproof.report import write_report
-from gateproof.run import new_folder, read_run
-from gateproof.suite import room_path
+from gateproof.run import claim_folder, new_folder, read_run
+from gateproof.suite import load_checks, room_path, select
 from gateproof.summary import print_summary
 from gateproof.target import read_secrets
 
@@ -37,11 +39,15 @@ def run(args: argparse.Namespace) -> int:
 def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
     """Run the suites and return the run folder, if one was made, and the exit status."""
     target = target_of(args)
+    checks = load_checks()
+    require_known(target, load_profile(target.profile), checks)
+    select(checks, args.check)
     secrets = read_secrets(target)
     if target.variables:
         _say(f"${', $'.join(target.variables)} goes to {target.origin} and nowhere else.")
     probe(target, secrets)
-    folder = args.out or new_folder(Path("gateproof-runs"), target.name)
+    default = Path("gateproof-runs")
+    folder = claim_folder(args.out) if args.out else new_folder(default, target.name)
     options = [
         f"--rootdir={_INI.parent}",
         "-c",
@@ -73,12 +79,38 @@ def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
         if value is not None:
             options.append(f"--{option}={value}")
     kept = _isolate()
+    outcome = _Outcome()
     try:
         with warnings.catch_warnings():
-            status = int(pytest.main([*options, str(room_path("suites"))]))
+            ended = pytest.main([*options, str(room_path("suites"))], plugins=[outcome])
     finally:
         os.environ.update(kept)
-    return (folder if (folder / "run.jsonl").exists() else None), status
+    if ended == pytest.ExitCode.INTERRUPTED or outcome.interrupted:
+        _say(f"\nWhat was recorded is in {folder}; `gateproof report {folder}` makes a page of it.")
+        raise KeyboardInterrupt
+    if outcome.status is None:
+        # The plugin never came to a verdict: pytest has said why.
+        return None, 2 if ended == pytest.ExitCode.USAGE_ERROR else 4
+    return folder, outcome.status
+
+
+class _Outcome:
+    """Takes the plugin's own exit status, which pytest's statuses would hide."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.interrupted = False
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Note the status of the run."""
+        from gateproof.plugin import STATE  # noqa: PLC0415  # pytest wants to import it first
+
+        state = session.config.stash.get(STATE, None)
+        self.status = state.exit_status if state is not None else None
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Note that the run was interrupted."""
+        self.interrupted = True
 
 
 def _isolate() -> dict[str, str]:

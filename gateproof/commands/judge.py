@@ -21,7 +21,7 @@ from gateproof.conform import judge_all, make_plan, waive
 from gateproof.errors import UsageError
 from gateproof.profile import load_profile
 from gateproof.report import write_report
-from gateproof.run import Run, RunWriter, exit_status, read_run, read_transcripts
+from gateproof.run import Run, RunWriter, claim_folder, exit_status, read_run, read_transcripts
 from gateproof.suite import load_checks, select
 from gateproof.summary import print_summary
 from gateproof.target import Target, Upstream, Waiver
@@ -61,13 +61,7 @@ def judge_again(
     kept = tuple(item for item in target.waivers if item.check in checks)
     target = replace(target, waivers=kept)
     plan = make_plan(target, profile, checks)
-    folder = out or _beside(old.folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}.", "Give --out DIR.") from None
-    if (folder / "run.jsonl").exists():
-        raise UsageError(f"{folder} already holds a run.", "Give another place: --out DIR.")
+    folder = claim_folder(out or _beside(old.folder))
     writer = RunWriter(folder)
     seed = old.header.get("seed")
     writer.header(

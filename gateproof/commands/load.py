@@ -14,7 +14,7 @@ from gateproof.loadrun import LoadRun, run_load
 from gateproof.measure import LoadSummary
 from gateproof.profile import load_profile
 from gateproof.report import write_report
-from gateproof.run import RunWriter, new_folder, read_run
+from gateproof.run import RunWriter, claim_folder, new_folder, read_run
 from gateproof.summary import print_summary
 from gateproof.target import Target, read_secrets
 
@@ -27,12 +27,15 @@ def run(args: argparse.Namespace) -> int:
     """Run one scenario and write its report; an invalid run ends with status 1."""
     target = target_of(args)
     read_secrets(target)
-    folder = args.out or new_folder(Path("gateproof-runs"), f"{target.name}-{args.scenario}")
-    folder.mkdir(parents=True, exist_ok=True)
+    profile = load_profile(target.profile)
+    if args.out:
+        folder = claim_folder(args.out)
+    else:
+        folder = new_folder(Path("gateproof-runs"), f"{target.name}-{args.scenario}")
     writer = RunWriter(folder)
     try:
         writer.header(
-            "load", uuid.uuid4().hex[:12], target, load_profile(target.profile), args.seed,
+            "load", uuid.uuid4().hex[:12], target, profile, args.seed,
             sys.argv[1:],
         )  # fmt: skip
         summary = load_into(writer, target, target.model(), args)

@@ -1,7 +1,6 @@
 """``gateproof prove``: the kill matrix, and what it leaves open."""
 
 import argparse
-import asyncio
 import json
 import sys
 import time
@@ -23,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
             wanted = checks.keys()
             rows = tuple(row for row in rows if not row.finds or row.finds & wanted)
         progress = _Progress(len(rows))
-        outcomes = asyncio.run(prove(server, rows, checks, progress.done))
+        outcomes = prove(server, rows, checks, progress.done)
         progress.end()
         whole = not args.profile and not args.fault
         open_ = gaps(server, outcomes, checks) if whole else None

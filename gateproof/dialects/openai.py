@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 DONE = "[DONE]"
+_KEPT = "openai stream"
 
 
 def loads(text: str | bytes) -> Any:
@@ -168,7 +169,17 @@ class Stream:
 
 
 def stream(exchange: Exchange) -> Stream:
-    """Read a 200 as a chat stream; ``Untestable`` when not one event of it can be read."""
+    """Read a 200 as a chat stream; ``Untestable`` when not one event of it can be read.
+
+    It is read once and kept on the exchange, as its other views are: dozens of checks ask for it.
+    """
+    kept: Stream | None = exchange.__dict__.get(_KEPT)
+    if kept is None:
+        kept = exchange.__dict__[_KEPT] = _read_stream(exchange)
+    return kept
+
+
+def _read_stream(exchange: Exchange) -> Stream:
     got = response(exchange)
     if got.status != 200:
         raise Untestable(f"the request was answered with status {got.status}")

@@ -74,11 +74,12 @@ def _one(name: str, says: str, prompt: str, *needs: str, **more: Any) -> Scenari
 
 
 FORCED = _one(
-    "tools.forced", "A call forced by its name.", _ASKED, "tools.forced", tool_choice=_NAMED
-)
+    "tools.forced", "A call of one of two functions, forced by its name.", _ASKED, "tools.forced",
+    tools=[CLOCK, WEATHER], tool_choice=_NAMED,
+)  # fmt: skip
 FORCED_STREAM = _one(
     "tools.forced-stream", "A call forced by its name, streamed.", _ASKED,
-    "tools.forced", "tools.stream", tool_choice=_NAMED, stream=True,
+    "tools.forced", "tools.stream", tools=[CLOCK, WEATHER], tool_choice=_NAMED, stream=True,
 )  # fmt: skip
 EMPTY = _one(
     "tools.empty", "A forced call of a function without parameters.", "What time is it?",

@@ -1,10 +1,11 @@
 """Requests through the gateway to an upstream that we control and that misbehaves as asked.
 
 How the upstream behaves is part of the model's name, so it reaches the upstream through any
-gateway that forwards the name. Each message begins with a tag (the scenario's canary and the
+gateway that forwards the name. Each message carries a tag (the scenario's canary and the
 exchange's label), which joins the upstream's journal to the exchange.
 The upstream does what it is told to the letter (``Repeat exactly: …``), so what differs at the
-client was done by the gateway.
+client was done by the gateway. Where the upstream is odd but legal, the same is asked without the
+oddity (``control``): what differs between the two was done by the gateway's reader.
 """
 
 import json
@@ -52,7 +53,6 @@ __all__ = [
     "USAGE",
     "USAGE_COUNTS",
     "WEATHER",
-    "expected_text",
     "tag",
 ]
 
@@ -101,13 +101,9 @@ def tag(canary: str, label: str) -> str:
     return f"{canary}-{label}"
 
 
-def expected_text(canary: str, label: str) -> str:
-    """Return what the upstream answers to the request of this label."""
-    return f"{tag(canary, label)} {TEXT}"
-
-
 def _body(use: Use, label: str, *behaviours: str, **changes: Any) -> dict[str, Any]:
-    messages = [{"role": "user", "content": f"Repeat exactly: {expected_text(use.canary, label)}"}]
+    content = f"({tag(use.canary, label)}) Repeat exactly: {TEXT}"
+    messages = [{"role": "user", "content": content}]
     return {"model": use.upstream_model(*behaviours), "messages": messages, **changes}
 
 
@@ -119,6 +115,13 @@ def _both(use: Use, *behaviours: str, **changes: Any) -> list[Ask]:
     return [
         _ask(use, "plain", *behaviours, **changes),
         _ask(use, "stream", *behaviours, stream=True, **changes),
+    ]
+
+
+def _with_control(use: Use, *behaviours: str) -> list[Ask]:
+    return [
+        _ask(use, "control", stream=True),
+        _ask(use, "stream", *behaviours, stream=True),
     ]
 
 
@@ -165,12 +168,12 @@ def MESSAGES(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a const
     """Send a conversation of several turns."""
     word = tag(use.canary, "plain")
     messages = [
-        {"role": "system", "content": f"You answer briefly. {word}"},
+        {"role": "system", "content": "You answer briefly."},
         {"role": "user", "content": "Remember colour = indigo ✓"},
         {"role": "assistant", "content": "Noted: indigo."},
         {"role": "user", "content": "Remember number = 47"},
         {"role": "assistant", "content": "Noted: 47."},
-        {"role": "user", "content": "Recall colour"},
+        {"role": "user", "content": f"({word}) Recall colour"},
     ]
     yield Ask.json(CHAT, {"model": use.upstream_model(), "messages": messages}, label="plain")
 
@@ -272,50 +275,54 @@ def MALFORMED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a cons
 @scenario("upstream.silence", needs=_STREAMED)
 def SILENCE(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream send nothing for two seconds before its first event."""
-    yield _ask(use, "stream", f"silence={PAUSE_MS}", stream=True)
+    yield _with_control(use, f"silence={PAUSE_MS}")
 
 
 @scenario("upstream.stall", needs=_STREAMED)
 def STALL(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream stop for two seconds in mid-stream."""
-    yield _ask(use, "stream", f"stall={PAUSE_MS}", stream=True)
+    yield _with_control(use, f"stall={PAUSE_MS}")
 
 
 @scenario("upstream.codepoints", needs=_STREAMED)
 def CODEPOINTS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream divide code points between two writes."""
-    yield _ask(use, "stream", "split-codepoint", stream=True)
+    yield _with_control(use, "split-codepoint")
 
 
 @scenario("upstream.crlf", needs=_STREAMED)
 def CRLF(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream end its lines with CRLF."""
-    yield _ask(use, "stream", "crlf", stream=True)
+    yield _with_control(use, "crlf")
 
 
 @scenario("upstream.comments", needs=_STREAMED)
 def COMMENTS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream send comments between its events."""
-    yield _ask(use, "stream", "comments", stream=True)
+    yield _with_control(use, "comments")
 
 
 @scenario("upstream.extra-fields", needs=_STREAMED)
 def EXTRA_FIELDS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream add members that nobody knows."""
-    yield _both(use, "extra-fields")
+    yield [
+        _ask(use, "control-plain"),
+        *_with_control(use, "extra-fields"),
+        _ask(use, "plain", "extra-fields"),
+    ]
 
 
 @scenario("upstream.multiline-data", needs=_STREAMED)
 def MULTILINE(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream spread the JSON of an event over several data lines."""
-    yield _ask(use, "stream", "multiline-data", stream=True)
+    yield _with_control(use, "multi-line-data")
 
 
 @scenario("upstream.split-writes", needs=_STREAMED)
 def SPLIT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream write one byte at a time, and several events in one write."""
     yield [
-        _ask(use, "bytes", "one-byte-writes", stream=True),
+        *_with_control(use, "one-byte-writes"),
         _ask(use, "coalesced", "coalesced", stream=True),
     ]
 
@@ -346,8 +353,8 @@ def CANCEL(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constan
 
 @scenario("upstream.cancel-early", needs=_STREAMED)
 def CANCEL_EARLY(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
-    """Go away half a second after asking an upstream that thinks for half a minute."""
-    yield _ask(use, "stream", "ttft=30000", stream=True, acts={"cancel_after_s": 0.5})
+    """Go away a second after asking an upstream that thinks for half a minute."""
+    yield _ask(use, "stream", "ttft=30000", stream=True, acts={"cancel_after_s": 1.0})
 
 
 @scenario("upstream.headers", needs=["upstream", "chat"])

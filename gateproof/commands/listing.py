@@ -1,0 +1,166 @@
+"""What ``list`` and ``explain`` tell about, as rows of plain values: one function for each kind."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from gateproof.check import Check, needs_of
+from gateproof.errors import GateproofError
+from gateproof.loadrun import SCENARIOS as LOADS
+from gateproof.profile import Profile, load_profile, profile_names
+from gateproof.prove import load_kills
+from gateproof.requirement import Requirement, load_requirements
+from gateproof.suite import load_checks, scenarios_of
+
+__all__ = ["KINDS", "Row", "rows_of"]
+
+Row = dict[str, Any]
+
+
+def rows_of(what: str, profile: Profile | None = None) -> list[Row]:
+    """Return all rows of a kind; with a profile, as that profile sees them."""
+    return KINDS[what](profile)
+
+
+def _checks(profile: Profile | None) -> list[Row]:
+    requirements = load_requirements()
+    rows = []
+    for check in load_checks().values():
+        requirement = requirements[check.requirement]
+        needs = sorted(_needs(check, requirement))
+        row: Row = {
+            "id": check.id,
+            "level": str(profile.level_of(requirement) if profile else requirement.level),
+            "surface": requirement.surface,
+            "requirement": requirement.id,
+            "says": check.says,
+            "needs": needs,
+            "scenarios": sorted({item.name for case in check.cases for item in case}),
+            "generative": check.generative,
+        }
+        if profile is not None:
+            row["excused"] = _excuse(profile, requirement, needs)
+        rows.append(row)
+    return rows
+
+
+def _needs(check: Check, requirement: Requirement) -> frozenset[str]:
+    """Return what every case of a check needs."""
+    return frozenset.intersection(*(needs_of(check, case, requirement) for case in check.cases))
+
+
+def _excuse(profile: Profile, requirement: Requirement, needs: list[str]) -> str:
+    """Return why a check does not concern a profile, or nothing when it does."""
+    if not profile.concerns(requirement):
+        return f"a promise of {requirement.profile} alone"
+    missing = [need for need in needs if need != "upstream" and need not in profile.claims]
+    return f"{profile.name} does not claim {', '.join(missing)}" if missing else ""
+
+
+def _requirements(profile: Profile | None) -> list[Row]:
+    return [
+        {
+            "id": item.id,
+            "level": str(profile.level_of(item) if profile else item.level),
+            "kind": str(item.kind),
+            "surface": item.surface,
+            "capability": item.capability,
+            "profile": item.profile,
+            "says": item.rule,
+            "source": item.source,
+            "read": item.read.isoformat(),
+            "impact": item.impact,
+            "reading": item.reading,
+            "judged_by": list(item.judged_by),
+            "excused": item.excused,
+        }
+        for item in load_requirements().values()
+        if profile is None or profile.concerns(item)
+    ]
+
+
+def _scenarios(profile: Profile | None) -> list[Row]:
+    checks = load_checks()
+    readers: dict[str, list[str]] = {}
+    for check in checks.values():
+        for name in {item.name for case in check.cases for item in case}:
+            readers.setdefault(name, []).append(check.id)
+    return [
+        {
+            "id": item.name,
+            "says": item.says,
+            "needs": sorted(item.needs),
+            "checks": readers[item.name],
+        }
+        for item in scenarios_of(list(checks.values()))
+        if profile is None or item.needs - {"upstream"} <= profile.claims
+    ]
+
+
+def _profiles(profile: Profile | None) -> list[Row]:
+    found = [load_profile(name) for name in profile_names()]
+    return [
+        {
+            "id": item.name,
+            "says": item.title,
+            "document": item.document,
+            "extends": item.extends,
+            "claims": sorted(item.claims),
+            "overrides": [
+                {
+                    "requirement": own.requirement,
+                    "level": str(own.level or ""),
+                    "departs": own.departs,
+                    "reason": own.reason,
+                }
+                for own in item.overrides
+            ],
+        }
+        for item in found
+        if profile is None or item == profile
+    ]
+
+
+def _faults(profile: Profile | None) -> list[Row]:
+    # In a process of its own: the core and the server share no code, so they share no mistake.
+    done = subprocess.run(
+        [sys.executable, "-m", "gateproof.reference_server", "--list-faults", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise GateproofError(f"The reference server does not list its faults: {done.stderr}")
+    kills: dict[str, dict[str, list[str]]] = {}
+    for row in load_kills():
+        if profile is None or row.profile == profile.name:
+            name, _, parameter = row.fault.partition(":")
+            label = row.profile + (f", {parameter}" if parameter else "")
+            kills.setdefault(name, {}).setdefault(label, []).extend(sorted(row.kills | row.finds))
+    rows: list[dict[str, str]] = json.loads(done.stdout)
+    return [
+        {
+            "id": row["name"],
+            "kind": row["kind"],
+            "says": row["says"],
+            "parameter": row["parameter"],
+            "kills": kills.get(row["name"], {}),
+        }
+        for row in rows
+    ]
+
+
+def _loads(profile: Profile | None) -> list[Row]:
+    del profile  # every profile has the same ones
+    return [{"id": name, "says": says} for name, says in LOADS.items()]
+
+
+KINDS = {
+    "checks": _checks,
+    "requirements": _requirements,
+    "scenarios": _scenarios,
+    "profiles": _profiles,
+    "faults": _faults,
+    "loads": _loads,
+}
