@@ -59,7 +59,11 @@ async def record(
 
     async with asyncio.TaskGroup() as group:
         for item in scenarios:
-            group.create_task(run_one(item))
+            if not item.generative:
+                group.create_task(run_one(item))
+    for item in scenarios:
+        if item.generative:
+            await run_one(item)
 
 
 async def _record_one(

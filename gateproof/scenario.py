@@ -56,7 +56,8 @@ class Scenario:
     """A named way to use a gateway. ``needs`` are the capabilities without which it is not made.
 
     ``journal`` asks for the upstream's journal when it is over. ``retry_429`` is off where a 429
-    is what the scenario wants to see.
+    is what the scenario wants to see. ``generative`` scenarios compute for a while before they ask,
+    so they are made after all others, whose arrival times they would disturb.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Scenario:
     needs: frozenset[str] = frozenset()
     journal: bool = False
     retry_429: bool = True
+    generative: bool = False
 
     @property
     def place(self) -> tuple[str, str]:
@@ -80,7 +82,12 @@ SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(
-    name: str, *, needs: Sequence[str] = (), journal: bool = False, retry_429: bool = True
+    name: str,
+    *,
+    needs: Sequence[str] = (),
+    journal: bool = False,
+    retry_429: bool = True,
+    generative: bool = False,
 ) -> Callable[[Callable[[Use], Steps]], Scenario]:
     """Register a generator function as a scenario; its docstring says what it does."""
 
@@ -92,6 +99,7 @@ def scenario(
             frozenset(needs),
             journal or "upstream" in needs,
             retry_429,
+            generative,
         )
         known = SCENARIOS.get(name)
         if known is not None and known.place != made.place:
