@@ -56,7 +56,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, server: Bundled) -> Path:
 def _run(command: str, place: Path, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "GATEWAY_KEY": DEMO_KEY}
     return subprocess.run(
-        _argv(command), cwd=place, env=env, capture_output=True, text=True, timeout=timeout_s
+        _argv(command),
+        check=False,
+        cwd=place,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
     )
 
 
@@ -81,8 +87,10 @@ def test_readme_command_works(command: str, folder: Path, server: Bundled) -> No
         pytest.fail("the README uses a target that no command before it writes")
     more = next((m for start, m in SHORTENED.items() if command.startswith(start)), "")
     done = _run(_here(command, server) + more, folder)
+    # A machine that runs other tests as well may be too busy for a load run to count; it says so.
+    busy = command.startswith("gateproof load") and "INVALID: the generator" in done.stdout
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == (1 if busy else 0), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(FOREGROUND)])
