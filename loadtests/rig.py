@@ -55,6 +55,9 @@ class Rig:
             usage=self._want_usage,
         )
         folder = Path(options.samples) if options.samples else None
+        _begun.append(plan)
+        if folder is not None and len(_begun) > 1:  # Locust's page can start one test after another
+            folder = folder / f"run-{len(_begun)}"
         self.recorder = Recorder(plan, folder, fire, key=key, progress=options.progress)
         self._head = self._client.head("/chat/completions", key, self._prompts.length)
         self._arrivals: Arrivals | None = None
@@ -120,6 +123,7 @@ class Rig:
 
 
 _running: list[Rig] = []
+_begun: list[LoadPlan] = []  # by this process
 
 
 def rig() -> Rig:
