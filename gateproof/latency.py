@@ -177,7 +177,7 @@ def metrics(rows: NDArray[np.void], stamps: NDArray[np.uint32]) -> dict[str, NDA
     }
 
 
-def goodput(rows: NDArray[np.void], slos: Mapping[str, float], seconds: float) -> Any:  # noqa: ANN401  # JSON
+def goodput(rows: NDArray[np.void], slos: Mapping[str, float], seconds: float) -> Any:
     """Count the requests inside all SLOs; one that failed is outside, one cut by the end is out."""
     if not slos:
         return None

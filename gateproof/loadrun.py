@@ -263,7 +263,7 @@ def _end(process: "subprocess.Popen[bytes]") -> int:
 
 def _pass_on(
     process: "subprocess.Popen[bytes]",
-    log: Any,  # noqa: ANN401  # an open binary file
+    log: Any,  # an open binary file
     progress: Callable[[Mapping[str, Any]], None] | None,
 ) -> None:
     """Give the generator's lines of progress to the caller, and all others to the log."""

@@ -107,7 +107,7 @@ class Answer:
             self.sample.error, self.says = kind, says
         self._close(at_ns)
 
-    def _head(self, status: int, headers: dict[bytes, bytes]) -> Any:  # noqa: ANN401  # a sink
+    def _head(self, status: int, headers: dict[bytes, bytes]) -> Any:
         """Choose where the body goes, by status and type."""
         sample = self.sample
         sample.status = status
@@ -135,9 +135,7 @@ class Answer:
         self._keep(data, at_ns)
         self._reader.feed(data, at_ns)
 
-    def _event(  # noqa: C901  # the hot path is one function
-        self, name: bytes, data: bytes, at_ns: int
-    ) -> None:
+    def _event(self, name: bytes, data: bytes, at_ns: int) -> None:
         """Take one event."""
         sample = self.sample
         if self._done_ns:
@@ -227,7 +225,7 @@ class Answer:
             self._count(self._usage)
         self.finished = True
 
-    def _count(self, usage: Any) -> None:  # noqa: ANN401  # whatever the target sent
+    def _count(self, usage: Any) -> None:
         """Read the token counts and the cost of the last usage object."""
         sample = self.sample
         if not isinstance(usage, dict):

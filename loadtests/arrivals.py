@@ -5,37 +5,16 @@ set to the next absolute time and starts all that are due. A late alarm makes re
 what it was; none is left out and none is moved.
 """
 
-import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic_ns
-from typing import Final
 
 from gevent.event import Event
 from gevent.pool import Group
 
-from gateproof.errors import unknown_name
-
 from .pace import Alarm
 
-__all__ = ["ARRIVALS", "Arrivals", "offsets"]
-
-ARRIVALS: Final = ("poisson", "constant")
-
-
-def offsets(kind: str, rate_per_s: float, seed: int) -> Iterator[int]:
-    """Draw the arrival times (ns after the start): evenly, or with exponential gaps."""
-    if kind not in ARRIVALS:
-        raise unknown_name("kind of arrivals", kind, ARRIVALS)
-    draw = random.Random(seed)  # noqa: S311  # a schedule to be drawn again, not a secret
-    number, at_s = 0, 0.0
-    while True:
-        if kind == "constant":
-            yield round(number * 1e9 / rate_per_s)
-            number += 1
-        else:
-            at_s += draw.expovariate(rate_per_s)
-            yield round(at_s * 1e9)
+__all__ = ["Arrivals"]
 
 
 class Arrivals:

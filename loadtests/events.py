@@ -55,9 +55,7 @@ class EventReader:
         else:
             self._general(data, at_ns)
 
-    def _general(  # noqa: C901  # one pass over all shapes
-        self, data: bytes, at_ns: int
-    ) -> None:
+    def _general(self, data: bytes, at_ns: int) -> None:
         """Take bytes of any shape."""
         if self._cr and data[:1] == b"\n":
             data = data[1:]
@@ -99,13 +97,13 @@ class EventReader:
         if block[:6] == b"data: " and b"\n" not in block:
             self._on_event(b"", block[6:], at_ns)
             return
-        name, lines = b"", []
+        name = b""
+        lines: list[bytes] = []
         for line in block.split(b"\n"):
             field, _, value = line.partition(b":")
             if field == b"data":
                 lines.append(value.removeprefix(b" "))
             elif field == b"event":
                 name = value.removeprefix(b" ")
-        data = b"\n".join(lines)
-        if data:
-            self._on_event(name, data, at_ns)
+        if lines:  # one empty data line is an event with empty data (section 9.2.6)
+            self._on_event(name, b"\n".join(lines), at_ns)

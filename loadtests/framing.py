@@ -28,7 +28,7 @@ _sizes: dict[bytes, int] = {}  # chunk sizes repeat: the last stage of a line's 
 _MOST_SIZES: Final = 4096
 
 
-class Broken(Exception):  # noqa: N818  # it names what happened to an answer, not an error of ours
+class Broken(Exception):  # it names what happened to an answer, not an error of ours
     """An answer that cannot be read on: the kind of failure, and what was seen."""
 
     def __init__(self, kind: ErrorKind, says: str) -> None:
@@ -157,9 +157,7 @@ class Response:
         self._hand_on(data, at_ns)
         self.done = self._left == 0
 
-    def _chunked(  # noqa: C901  # the hot path is one function
-        self, data: bytes, at_ns: int
-    ) -> None:
+    def _chunked(self, data: bytes, at_ns: int) -> None:
         """Take the bytes of a chunked body; a chunk's data is handed on as it comes."""
         if self._held:
             data = self._held + data

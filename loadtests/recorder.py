@@ -35,7 +35,7 @@ _TICK_NS: Final = 10 * 10**6
 _EVIDENCE: Final = 20  # failures of a kind whose words are kept
 
 
-class ChatFailed(Exception):  # noqa: N818  # Locust shows it as what happened
+class ChatFailed(Exception):  # Locust shows it as what happened
     """A request that failed; few different texts, so that Locust can count them."""
 
 

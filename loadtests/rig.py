@@ -24,10 +24,11 @@ from gateproof.plan import LoadPlan, parse_slos
 from gateproof.sample import ErrorKind, Flag, Sample
 
 from .answer import Answer
-from .arrivals import ARRIVALS, Arrivals, offsets
+from .arrivals import Arrivals
 from .prompts import Prompts
 from .recorder import Recorder
 from .stream import Client, Limits, Target
+from .timetable import ARRIVALS, offsets
 
 __all__ = ["Rig", "rig", "serve"]
 
@@ -35,7 +36,7 @@ __all__ = ["Rig", "rig", "serve"]
 class Rig:
     """One process's part of a running load test."""
 
-    def __init__(self, plan: LoadPlan, options: Any, fire: Callable[..., None]) -> None:  # noqa: ANN401  # a Namespace
+    def __init__(self, plan: LoadPlan, options: Any, fire: Callable[..., None]) -> None:
         key = os.environ.get(options.key_env, "") if options.key_env else ""
         limits = Limits(
             options.timeout_connect_s,
@@ -54,6 +55,9 @@ class Rig:
             usage=self._want_usage,
         )
         folder = Path(options.samples) if options.samples else None
+        _begun.append(plan)
+        if folder is not None and len(_begun) > 1:  # Locust's page can start one test after another
+            folder = folder / f"run-{len(_begun)}"
         self.recorder = Recorder(plan, folder, fire, key=key, progress=options.progress)
         self._head = self._client.head("/chat/completions", key, self._prompts.length)
         self._arrivals: Arrivals | None = None
@@ -119,6 +123,7 @@ class Rig:
 
 
 _running: list[Rig] = []
+_begun: list[LoadPlan] = []  # by this process
 
 
 def rig() -> Rig:
@@ -126,20 +131,20 @@ def rig() -> Rig:
     return _running[-1]
 
 
-def serve(scenario: str, *, open_model: bool) -> None:  # noqa: C901  # five short listeners
+def serve(scenario: str, *, open_model: bool) -> None:
     """Give Locust a scenario: its options, and a rig from start to stop of each test."""
 
     def options(parser: ArgumentParser, **_: object) -> None:
         _options(parser, open_model=open_model)
 
-    def init(environment: Any, **_: object) -> None:  # noqa: ANN401  # Locust's Environment
+    def init(environment: Any, **_: object) -> None:
         try:
             _check(environment.parsed_options)
         except GateproofError as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(error.exit_status)
 
-    def start(environment: Any, **_: object) -> None:  # noqa: ANN401  # Locust's Environment
+    def start(environment: Any, **_: object) -> None:
         try:
             plan = _plan(scenario, environment, open_model=open_model)
             _running[:] = [Rig(plan, environment.parsed_options, environment.events.request.fire)]
@@ -197,7 +202,7 @@ def _options(parser: ArgumentParser, *, open_model: bool) -> None:
         add("--think-s", type=float, default=0.0, help="seconds between answer and next request")
 
 
-def _check(options: Any) -> None:  # noqa: ANN401  # a Namespace
+def _check(options: Any) -> None:
     """Refuse options that cannot be meant."""
     parse_slos(options.slo)
     if options.key_env and not os.environ.get(options.key_env):
@@ -217,7 +222,7 @@ def _check(options: Any) -> None:  # noqa: ANN401  # a Namespace
         next(offsets(options.arrivals, rate, 0))
 
 
-def _plan(scenario: str, environment: Any, *, open_model: bool) -> LoadPlan:  # noqa: ANN401  # Locust's Environment
+def _plan(scenario: str, environment: Any, *, open_model: bool) -> LoadPlan:
     """Write down what Locust was asked to do."""
     options = environment.parsed_options
     host = environment.host or options.host

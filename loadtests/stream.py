@@ -140,7 +140,7 @@ class _Connection:
         self._watcher.start(self._readable if self._tls is None else self._readable_tls)
         self.closed = False
 
-    def _handshake(self, sock: Any, context: ssl.SSLContext) -> None:  # noqa: ANN401  # gevent's
+    def _handshake(self, sock: Any, context: ssl.SSLContext) -> None:
         """Do the TLS handshake over a socket of gevent's, with the record layer in memory."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = context.wrap_bio(
@@ -232,7 +232,7 @@ class _Connection:
         if answer.feed(data, at_ns):
             self._wake_up()
 
-    def _readable_tls(self) -> None:  # noqa: C901  # the hot path is one function
+    def _readable_tls(self) -> None:
         """Read once, take the time, decrypt and parse."""
         try:
             data = self._recv(_READ_BYTES)
@@ -359,7 +359,7 @@ class Client:
             lines.append("Connection: close")
         return "\r\n".join([*lines, "", ""]).encode()
 
-    def connect(self) -> Any:  # noqa: ANN401  # gevent's socket has no stable type
+    def connect(self) -> Any:
         """Make a TCP connection to the first of the target's addresses that takes one."""
         if not self._addresses:
             target = self.target

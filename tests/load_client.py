@@ -1,0 +1,49 @@
+"""Runs the load client against base URLs and prints its samples, in a process for gevent."""
+
+import json
+import sys
+from typing import Any
+
+import gevent
+from gevent import monkey
+
+monkey.patch_all()
+
+from gateproof.loadtests import stream  # noqa: E402  # after the patch, as under Locust
+from gateproof.loadtests.answer import Answer  # noqa: E402
+from gateproof.loadtests.stream import Client, Limits  # noqa: E402
+
+from gateproof.sample import ErrorKind, Flag, Sample  # noqa: E402
+
+
+def probe(url: str, times: int, size: int) -> list[dict[str, Any]]:
+    """Send requests one after the other and give what their samples say."""
+    client = Client(url, Limits(connect_s=2, first_byte_s=0.3, idle_s=0.4, total_s=0.8))
+    rows = []
+
+    def record(answer: Answer) -> None:
+        sample = answer.sample
+        rows.append(
+            {
+                "error": ErrorKind(sample.error).name,
+                "flags": sorted(flag.name or "" for flag in Flag(sample.flags)),
+                "tokens": len(answer.stamps),
+                "stream": sample.stream,
+                "ordered": 0 < sample.due_ns <= sample.sent_ns <= sample.end_ns,
+                "connected": sample.connect_ns > 0,
+            }
+        )
+
+    body = b'{"pad": "' + b"x" * size + b'"}'
+    for _ in range(times):
+        client.send(client.head("/chat/completions", "k", len(body)) + body, Sample(), record)
+    client.close()
+    return rows
+
+
+if __name__ == "__main__":
+    stream._DONE_GRACE_NS = 200_000_000  # two seconds are long for a test
+    asked = json.loads(sys.argv[1])
+    greenlets = {name: gevent.spawn(probe, *arguments) for name, arguments in asked.items()}
+    gevent.joinall(list(greenlets.values()), raise_error=True)
+    sys.stdout.write(json.dumps({name: one.value for name, one in greenlets.items()}))

@@ -1,0 +1,241 @@
+"""Load runs end to end: the generator in its own process, its samples, its figures."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateproof.loadtests.timetable import offsets
+
+import gateproof
+from gateproof.errors import TargetError, UsageError
+from gateproof.loadrun import LoadRun, refuse_foreign, run_load
+from gateproof.measure import measure_folder
+from gateproof.sample import read_samples
+from tests.load_responder import responder
+
+KEY = "sk-secret-for-this-test"
+ROOT = Path(gateproof.__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Serve for all tests of this file."""
+    with responder() as where:
+        yield where
+
+
+def _run(address: str, folder: Path, how: str = "slow", **more: Any) -> LoadRun:
+    """Give a short run of the closed model."""
+    named = {"scenario": "chat-steady", "users": 4, "duration_s": 0.7, "drain_s": 2.0} | more
+    return LoadRun(
+        target_base_url=f"http://{address}/{how}", model="m", out_dir=folder / "load", **named
+    )
+
+
+def test_closed_model_end_to_end(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run gives clean samples; no option from outside reaches it; the key is in no file."""
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setenv("LOCUST_USERS", "99")
+    monkeypatch.setenv("LOCUST_WEB_PORT", "nonsense")
+    (tmp_path / "locust.conf").write_text("users = 77\n")
+    monkeypatch.chdir(tmp_path)
+    lines: list[Mapping[str, Any]] = []
+    run = _run(address, tmp_path, key_env="TEST_KEY", slos={"ttft_ms": 10_000.0})
+    got = run_load(run, lines.append)
+
+    records = read_samples(run.out_dir).records
+    assert len(records) == got.requests["due"] + got.requests["warm_up"]
+    assert set(records["stream"].tolist()) == {1, 2, 3, 4}
+    assert (got.requests["failed"], got.requests["flawed"]) == (0, 0)
+    assert got.goodput is not None
+    assert got.goodput["share"] == 1.0
+    assert got.plan["users"] == 4
+    assert got.tokens["differ"] == 0
+    assert {"progress_s", "active", "answered", "ttft_p50_ms"} <= lines[0].keys()
+    written = json.loads((run.out_dir / "load.json").read_text())
+    assert written["requests"] == got.requests
+    for path in run.out_dir.iterdir():
+        assert KEY.encode() not in path.read_bytes()
+
+
+def test_open_model_keeps_its_timetable(address: str, tmp_path: Path) -> None:
+    """Requests are due exactly when the timetable says, however slow the answers are."""
+    run = _run(address, tmp_path, scenario="chat-open", users=None, rate_per_s=60.0, seed=5)
+    got = run_load(run)
+
+    due = read_samples(run.out_dir).records["due_ns"]
+    due.sort()
+    wanted = list(islice(offsets("poisson", 60.0, 5), len(due)))
+    assert (due - due[0]).tolist() == [at - wanted[0] for at in wanted]
+    assert len(due) > 20
+    assert got.requests["delayed"] == 0
+
+
+def test_cap_is_reported(address: str, tmp_path: Path) -> None:
+    """Arrivals that a cap delays keep their due times; those that never began are not forgotten."""
+    run = _run(address, tmp_path, scenario="chat-open", users=None, rate_per_s=60.0, cap=2)
+    got = run_load(run)
+    records = read_samples(run.out_dir).records
+
+    assert got.requests["delayed"] > 0
+    assert got.requests["unfinished"] > 0
+    assert "The cap on concurrency delayed" in got.notes[0]
+    assert int(records["stream"].max()) <= 2
+    assert (got.metrics["e2e_from_due_ms"].max or 0) > (got.metrics["e2e_ms"].max or 0)
+
+
+def test_failures_leave_evidence(address: str, tmp_path: Path) -> None:
+    """Failed requests are counted by kind, and the first few are kept in words."""
+    run = _run(address, tmp_path, how="limited", think_s=0.1, duration_s=0.3)
+    got = run_load(run)
+
+    assert [row["kind"] for row in got.errors] == ["rate-limited"]
+    assert not got.valid
+    path = next(run.out_dir.glob("failures.*.jsonl"))
+    assert json.loads(path.read_text().splitlines()[0])["status"] == 429
+
+
+def test_dead_target_is_a_target_error(tmp_path: Path) -> None:
+    """A port where nobody listens is said so, once."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = f"127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(TargetError, match=f"No connection to http://{dead}"):
+        run_load(_run(dead, tmp_path, think_s=0.1, duration_s=0.3))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"scenario": "chat-stedy"}, "Unknown load scenario: 'chat-stedy'"),
+        ({"users": None}, "needs users, more than 0"),
+        ({"rate_per_s": 3.0}, "takes no rate_per_s"),
+        ({"scenario": "chat-open"}, "needs rate_per_s"),
+        ({"duration_s": 0.0}, "The duration is 0 s"),
+        ({"key_env": "NO_SUCH_VARIABLE"}, "NO_SUCH_VARIABLE is not set"),
+    ],
+    ids=["scenario", "no-users", "both", "no-rate", "duration", "key"],
+)
+def test_wrong_runs_are_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    """What cannot be run is refused before anything starts."""
+    with pytest.raises(UsageError, match=says):
+        run_load(_run("127.0.0.1:1", tmp_path, **change))
+
+    assert not (tmp_path / "load").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "says"),
+    [
+        ("http://127.0.0.1:80/v1", None, ""),
+        ("http://127.9.9.9/v1", None, ""),
+        ("http://localhost:80/v1", None, ""),
+        ("https://[::1]:8443/v1", None, ""),
+        ("https://gw.example/v1", "https://gw.example:443", ""),
+        ("https://gw.example/v1", None, "load_allowed = true"),
+        ("https://gw.example/v1", "http://gw.example", "the origin named is http://gw.example"),
+        ("https://gw.example:8443/v1", "https://gw.example", "not on loopback"),
+        ("http://127.0.0.1.example/v1", None, "not on loopback"),
+        ("http://localhost.example/v1", None, "not on loopback"),
+        ("ftp://127.0.0.1/v1", None, "no base URL"),
+        ("http://127.0.0.1:port/v1", None, "no base URL"),
+    ],
+)
+def test_foreign_targets_are_refused(url: str, allowed: str | None, says: str) -> None:
+    """Load goes to loopback, or to the one origin that was named."""
+    if not says:
+        refuse_foreign(url, allowed)
+        return
+    with pytest.raises(UsageError, match=says):
+        refuse_foreign(url, allowed)
+
+
+def test_occupied_folder_is_refused(tmp_path: Path) -> None:
+    """Samples of two runs are not mixed."""
+    (tmp_path / "load").mkdir()
+    (tmp_path / "load" / "samples.1.bin").write_bytes(b"")
+    with pytest.raises(UsageError, match="holds a load run already"):
+        run_load(_run("127.0.0.1:1", tmp_path))
+
+
+def test_interrupt_leaves_a_readable_run(address: str, tmp_path: Path) -> None:
+    """After Ctrl-C the samples so far are measured and written."""
+    program = (
+        "import sys, pathlib; from gateproof.loadrun import *\n"
+        "run = LoadRun('chat-steady', sys.argv[1], 'm', pathlib.Path(sys.argv[2]), users=2,"
+        " duration_s=60.0, warm_up_s=0.0)\n"
+        "run_load(run, lambda row: print(row, flush=True))\n"
+    )
+    folder = tmp_path / "load"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, f"http://{address}/slow", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+    assert json.loads((folder / "load.json").read_text())["requests"]["answered"] > 0
+    assert measure_folder(folder).requests["answered"] > 0
+
+
+def _locust(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run plain Locust, as a user does, from the checkout."""
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            "loadtests/chat_steady.py",
+            "--headless",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_plain_locust_runs_a_scenario(address: str, tmp_path: Path) -> None:
+    """``locust -f`` works by path, shows TTFT as an entry of its own, and keeps samples."""
+    host = f"http://{address}/good"
+    done = _locust(
+        "--host", host, "-t", "1s", "-u", "2", "--think-s", "0.05", "--samples", str(tmp_path)
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "TTFT     chat" in done.stderr + done.stdout
+    assert measure_folder(tmp_path).requests["failed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--host", "nonsense"), "no base URL"),
+        (("--host", "http://127.0.0.1:1/v1", "--slo", "ttft=5"), "Unknown SLO"),
+    ],
+    ids=["host", "slo"],
+)
+def test_plain_locust_refuses_wrong_options(arguments: tuple[str, ...], says: str) -> None:
+    """A wrong option ends with status 2 and a message, without a traceback."""
+    done = _locust(*arguments)
+
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
