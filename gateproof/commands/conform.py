@@ -58,6 +58,7 @@ def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
         "no:cacheprovider",
         "-p",
         "no:terminal",
+        "--assert=plain",
         "-p",
         "gateproof.plugin",
         f"--target={args.target}",
