@@ -40,12 +40,13 @@ CHAT = "POST /chat/completions"
 LIST = "GET /models"
 RETRIEVE = "GET /models/{model}"
 SPARE = 0.4  # more is drawn than asked: some cases are equal, some mutations leave a body valid
+TEXTS = 20  # for each pattern
 RANDOM_BYTES = 3  # bodies that are no JSON at all: a few say as much as many
 
 
 def positive(use: Use) -> list[Ask]:
     """Return requests that are valid by the document, and that a sound target accepts."""
-    document = _pinned(generation_document(use.profile), use.model())
+    document = _pinned(use)
     asks = [
         _ask(CHAT, case.body)
         for case in drawn(
@@ -62,7 +63,7 @@ def positive(use: Use) -> list[Ask]:
 
 def negative(use: Use) -> list[Ask]:
     """Return requests that break the document in one place or several, each with a small body."""
-    document = _pinned(generation_document(use.profile), use.model())
+    document = _pinned(use)
     found: dict[Ask, None] = {}
     garbage = 0
     cases = drawn(_strategy(document, CHAT, negative=True), use.seed, _with_spare(use.cases))
@@ -138,31 +139,43 @@ def _strategy(document: dict[str, Any], operation: str, *, negative: bool) -> An
     return found.as_strategy(generation_mode=mode.NEGATIVE if negative else mode.POSITIVE)
 
 
-def _pinned(document: dict[str, Any], model: str) -> dict[str, Any]:
-    """Pin the target's model, and leave out what only slows the generator down.
+def _pinned(use: Use) -> dict[str, Any]:
+    """Return the document to generate from: the target's model, and nothing that only costs time.
 
     Keys are the client's affair, and no generated case is judged by these responses.
     """
+    document = generation_document(use.profile)
     document.pop("security", None)
     document["components"].pop("securitySchemes", None)
     chat = document["paths"]["/chat/completions"]["post"]
     document["paths"] = {"/chat/completions": {"post": chat}}
     chat.pop("security", None)
     chat["responses"] = {"200": {"description": "Not judged by this document."}}
-    _pin(document, model)
+    _pin(document, use.model(), use.seed)
     return document
 
 
-def _pin(node: Any, model: str) -> None:
+def _pin(node: Any, model: str, seed: int) -> None:
+    """Put the target's model where a model is asked for, and some texts in place of each pattern.
+
+    Schemathesis takes seconds to spell out a pattern of wide ranges, Hypothesis no time at all.
+    """
+    from hypothesis import strategies as st  # noqa: PLC0415  # costs a fifth of a second
+
     if isinstance(node, list):
         for item in node:
-            _pin(item, model)
+            _pin(item, model, seed)
     elif isinstance(node, dict):
         for key, value in node.items():
-            if isinstance(value, dict) and "x-gateproof-model" in value:
+            if not isinstance(value, dict):
+                _pin(value, model, seed)
+            elif "x-gateproof-model" in value:
                 node[key] = {"const": model}
+            elif value.get("type") == "string" and "pattern" in value:
+                texts = drawn(st.from_regex(value["pattern"], fullmatch=True), seed, TEXTS)
+                node[key] = {"enum": sorted(set(texts))}
             else:
-                _pin(value, model)
+                _pin(value, model, seed)
 
 
 def _ask(operation: str, body: Any = None, **parameters: str) -> Ask:
