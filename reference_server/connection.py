@@ -84,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[_Waiting] = deque()
         self._player: Player | None = None
         self._began_at = 0.0
+        self._completed = 0
         self._draining = False
         self._deaf = False
         self._reset_request()
@@ -123,8 +124,7 @@ class Connection(asyncio.Protocol):
         self.heard_at = self.loop.time()
         if self._deaf:
             return
-        if self._reading_head:
-            self._head_bytes += len(data)
+        completed = self._completed
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -140,6 +140,8 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(_refusal(400, "This is not a well-formed HTTP/1.1 request.", "bad_http"))
         else:
+            if self._reading_head and self._completed == completed:
+                self._head_bytes += len(data)
             if self._reading_head and self._head_bytes > self.settings.head_bytes:
                 self._refuse(_refusal(431, "The header section is too long.", "headers_too_long"))
         self._next()
@@ -203,6 +205,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Have the request answered when its turn comes."""
         self._in_body = False
+        self._completed += 1
         request = Request(
             self._parser.get_method().decode("latin-1"),
             self._url.decode("latin-1"),
