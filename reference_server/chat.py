@@ -8,6 +8,7 @@ bytes, since a load run is mostly this.
 import itertools
 import os
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -193,7 +194,7 @@ def complete(
         id=fresh("chatcmpl-"),
         created=int(time.time()),
         model=model,
-        fingerprint=f"fp_{seed & 0xFFFFFFFFFF:010x}",
+        fingerprint=f"fp_{zlib.crc32(model.encode()):010x}",
         choices=tuple(choices),
         usage=usage,
         seed=seed,

@@ -315,7 +315,10 @@ def test_a_healing_plugin_heals(base: str) -> None:
         ({"messages": [{"role": "narrator", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": [{"type": "x"}]}]}, "messages[0].content[0].type"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "x"}]}]},
+            "messages[0].content[0].type",
+        ),
         ({"messages": [{"role": "assistant"}]}, "messages[0].content"),
         ({"messages": [*HELLO, RESULT]}, "messages[1].tool_call_id"),
         ({"messages": [CALLED, *HELLO]}, "messages[1]"),
@@ -378,7 +381,11 @@ def test_invalid_fields_are_named(
         {"max_tokens": 3.0},
         {"unknown_field": {"a": [1]}},
         {"messages": [{"role": "developer", "content": "x"}, *HELLO]},
-        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Count from 1 to 2"}]}]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "Count from 1 to 2"}]}
+            ]
+        },
         {"messages": [*ASK, {**CALLED, "content": ""}, RESULT], "tools": [CITY, CLOCK]},
         {"seed": -(2**53), "user": "someone", "logit_bias": {"50256": -100}},
         {"tools": [], "tool_choice": "auto"},
@@ -510,7 +517,10 @@ def test_a_rate_limit_refuses_with_a_time() -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
         (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 100_000, 431),
@@ -644,7 +654,9 @@ def test_the_journal_tells_what_came_and_what_was_sent(base: str) -> None:
 def test_keys_do_not_reach_the_journal(base: str) -> None:
     """Neither the demo key nor a wrong one is kept, whatever header carries it."""
     data = request(say("canary-8"), "X-Api-Key: sk-other\r\nCookie: a=sk-third\r\n")
-    talk(base, data.replace(KEY.encode(), b"sk-wrong").replace(b"Host", b"Connection: close\r\nHost"))
+    talk(
+        base, data.replace(KEY.encode(), b"sk-wrong").replace(b"Host", b"Connection: close\r\nHost")
+    )
     shown = json.dumps(journal(base, "canary-8"))
 
     assert [secret for secret in (KEY, "sk-wrong", "sk-other", "sk-third") if secret in shown] == []
