@@ -21,7 +21,7 @@ from .app import App, Request
 from .chat import fresh
 from .jsontext import dumps
 from .player import Clock, Player
-from .script import Reply, common_headers, frame_body
+from .script import JSON, Reply, common_headers, frame_body
 
 __all__ = ["Connection", "Settings"]
 
@@ -30,7 +30,6 @@ _DRAIN_S = 2.0
 _MOST_WAITING = 64  # requests sent ahead on one connection; more wait in the kernel
 _IDLE_S = 120.0
 _SLOW_S = 30.0
-_JSON = ("Content-Type", "application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class _Refused(Exception):
 
 def _refusal(status: int, message: str, code: str) -> Reply:
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    headers = (_JSON, ("x-request-id", fresh("req_")), *common_headers())
+    headers = (JSON, ("x-request-id", fresh("req_")), *common_headers())
     return Reply(status, headers, text=dumps({"error": error}), error=True)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from gateproof.reference_server.errors import OptionError
 from gateproof.reference_server.faults import FAULTS, parse
 from gateproof.reference_server.server import Options, serve_in_thread
+
 from tests.reference_probes import MODEL, body_of, chat, exchange, settled
 
 ARGUMENTS = {

@@ -6,9 +6,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from gateproof.reference_server.app import App, Request
 from gateproof.reference_server.instance import SchemaError, instance
 from gateproof.reference_server.jsontext import Verbatim, dumps, loads
@@ -18,6 +15,8 @@ from gateproof.reference_server.profiles import DEMO_KEY, heal
 from gateproof.reference_server.server import Options
 from gateproof.reference_server.tokens import count, tokenize
 from gateproof.reference_server.validate import CHAT_FIELDS
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 # Tokens
 
@@ -149,7 +148,7 @@ def test_decimals_are_written_plainly() -> None:
     ("text", "healed"),
     [
         ('```json\n{"a": 1,}\n```', '{"a": 1}'),
-        ('Here: [1, 2,\n] – done', "[1, 2\n]"),
+        ("Here: [1, 2,\n] – done", "[1, 2\n]"),
         ("no JSON", None),
         ('{"a": }', None),
     ],
@@ -179,7 +178,9 @@ HEADERS = (
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 130) | st.floats(-3, 3) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 NAMES = st.sampled_from(
@@ -198,9 +199,13 @@ NEAR = st.recursive(
 BODY = st.fixed_dictionaries(
     {
         "model": st.just("gpt-4o-mini") | JSON,
-        "messages": st.just([{"role": "user", "content": "hi"}]) | st.lists(NEAR, max_size=3) | JSON,
+        "messages": st.just([{"role": "user", "content": "hi"}])
+        | st.lists(NEAR, max_size=3)
+        | JSON,
     },
-    optional=dict.fromkeys(sorted({*CHAT_FIELDS, "plugins", "web_search"} - {"model", "messages"}), JSON | NEAR)
+    optional=dict.fromkeys(
+        sorted({*CHAT_FIELDS, "plugins", "web_search"} - {"model", "messages"}), JSON | NEAR
+    )
     | {"stream": st.booleans()},
 )
 

@@ -15,9 +15,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-
+from gateproof.reference_server.__main__ import main
 from gateproof.reference_server.connection import Settings
 from gateproof.reference_server.server import Options, serve_in_thread
+
 from tests.reference_probes import (
     ASK,
     CALLED,
@@ -306,7 +307,7 @@ def test_a_healing_plugin_heals(base: str) -> None:
 # What is refused
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("mode", [{}, {"stream": True}], ids=["whole", "stream"])
 @pytest.mark.parametrize(
     ("more", "param"),
     [
@@ -360,10 +361,10 @@ def test_a_healing_plugin_heals(base: str) -> None:
     ],
 )
 def test_invalid_fields_are_named(
-    base: str, stream: bool, more: dict[str, Any], param: str
+    base: str, mode: dict[str, Any], more: dict[str, Any], param: str
 ) -> None:
     """A field that is not valid gives a 400 that names it, in the same way for a stream."""
-    body = {"model": MODEL, "messages": HELLO, **({"stream": True} if stream else {}), **more}
+    body = {"model": MODEL, "messages": HELLO, **mode, **more}
     status, got = ask(base, body)
 
     assert (status, got["error"]["type"], got["error"]["param"]) == (
@@ -518,7 +519,10 @@ def test_a_rate_limit_refuses_with_a_time() -> None:
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
         (
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            (
+                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n"
+            ),
             400,
         ),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
@@ -664,26 +668,26 @@ def test_keys_do_not_reach_the_journal(base: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "stream", "outcome"),
+    ("behaviour", "mode", "outcome"),
     [
-        ("silence=60000", True, "cancelled"),
-        ("slow-headers=60000", True, "cancelled"),
-        ("stall=60000", True, "cancelled"),
-        ("ttft=60000", False, "cancelled"),
-        ("hang", True, "cancelled"),
-        ("itl=5+tokens=20+no-cancel", True, "complete"),
-        ("reset=1", True, "reset"),
-        ("cut=1", True, "reset"),
-        ("cut", False, "reset"),
-        ("midstream-error", True, "complete"),
+        ("silence=60000", "stream", "cancelled"),
+        ("slow-headers=60000", "stream", "cancelled"),
+        ("stall=60000", "stream", "cancelled"),
+        ("ttft=60000", "whole", "cancelled"),
+        ("hang", "stream", "cancelled"),
+        ("itl=5+tokens=20+no-cancel", "stream", "complete"),
+        ("reset=1", "stream", "reset"),
+        ("cut=1", "stream", "reset"),
+        ("cut", "whole", "reset"),
+        ("midstream-error", "stream", "complete"),
     ],
 )
 def test_the_journal_knows_how_an_answer_ended(
-    base: str, behaviour: str, stream: bool, outcome: str
+    base: str, behaviour: str, mode: str, outcome: str
 ) -> None:
     """A client that leaves is noticed at once, before the first token and without a stream too."""
-    canary = f"end-{behaviour}-{stream}"
-    body = {**say(f"{canary} hello", stream=stream), "model": f"{MODEL}+{behaviour}"}
+    canary = f"end-{behaviour}-{mode}"
+    body = {**say(f"{canary} hello", stream=mode == "stream"), "model": f"{MODEL}+{behaviour}"}
     with connected(base) as sock:
         sock.sendall(request(body))
         eventually(base, canary, "open" if outcome == "cancelled" or "no-" in canary else outcome)
@@ -801,8 +805,6 @@ def test_wrong_options_end_with_what_to_do(
     arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Status 2, one message that says what would do, no traceback."""
-    from gateproof.reference_server.__main__ import main
-
     try:
         status = main(arguments)
     except SystemExit as end:
@@ -816,8 +818,6 @@ def test_wrong_options_end_with_what_to_do(
 
 def test_the_table_is_listed(base: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The command and the server list the same rows."""
-    from gateproof.reference_server.__main__ import main
-
     assert main(["--list-faults", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     with urllib.request.urlopen(base + "/_faults") as answer:
