@@ -9,28 +9,24 @@ those of the URL, then those of the whole server.
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from .call import Call, json_of
-from .chat import Timing, body_of, chunks_of, complete, fresh, length_of
+from .chat import Timing, fresh
+from .compose import steps_of
 from .errors import ApiError, OptionError
 from .faults import TABLE, Deed, apply, parse
 from .journal import Entry, Journal, mark
-from .jsontext import dumps, loads
+from .jsontext import dumps
 from .limits import Limiter
 from .limits import headers as limit_headers
-from .model import prompt_tokens
-from .profiles import DEMO_KEY, PROFILES, Model, Profile
-from .script import Reply, Step, common_headers, frame_body, frame_stream, sse
-from .tokens import LONGEST
-from .validate import check_chat
+from .profiles import DEMO_KEY, PROFILES, Profile
+from .routes import ROUTES
+from .script import JSON, Reply, Step, common_headers, frame_body
 
 __all__ = ["Answer", "App", "Request"]
-
-_JSON = ("Content-Type", "application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ class App:
         except Exception:  # noqa: BLE001  # our own error must not end the server
             traceback.print_exc(file=sys.stderr)
             error = ApiError(500, "The server failed; this is its own bug.", type_="server_error")
-            reply = replace(_refusal(error), headers=(_JSON, ("x-request-id", entry.id)))
+            reply = replace(_refusal(error), headers=(JSON, ("x-request-id", entry.id)))
             steps = frame_body(reply, dumps(reply.body), close=close)
         entry.status = reply.status
         self.journal.add(entry)
@@ -111,7 +107,7 @@ class App:
         chunks = reply.framing == "chunked" or (reply.events is not None and not reply.framing)
         if http10 and chunks:
             reply = replace(reply, framing="close")
-        return reply, _steps(reply, deeds, call, close=close)
+        return reply, steps_of(reply, deeds, call, close=close)
 
     def _call(self, request: Request, path: str, entry: Entry) -> Call:
         segments = path.split("/")[1:]
@@ -158,9 +154,8 @@ class App:
         return replace(call, deeds=(*suffixed, *deeds, *self.deeds))
 
     def _reply(self, call: Call) -> Reply:
-        handlers = _ROUTES.get(call.route[:1] if call.route[:1] == ("models",) else call.route)
-        if call.route[:1] == ("models",) and len(call.route) > 1:
-            handlers = {"GET": _retrieve_model}
+        one_model = call.route[:1] == ("models",) and len(call.route) > 1
+        handlers = ROUTES.get(("models", "*") if one_model else call.route)
         if handlers is None:
             raise _no_route(call.method, "/v1/" + "/".join(call.route))
         allowed = ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else []), "OPTIONS"])
@@ -210,8 +205,8 @@ class App:
             body = {"ok": True, "profiles": list(PROFILES)}
         else:
             body = {"error": {"message": "Known: /_journal, /_faults, /_health."}}
-            return Reply(404, (_JSON,), text=dumps(body))
-        return Reply(200, (_JSON,), text=dumps(body))
+            return Reply(404, (JSON,), text=dumps(body))
+        return Reply(200, (JSON,), text=dumps(body))
 
 
 def listing() -> list[dict[str, str]]:
@@ -220,42 +215,6 @@ def listing() -> list[dict[str, str]]:
         {"name": row.name, "kind": row.kind, "says": row.says, "parameter": row.parameter}
         for row in TABLE.values()
     ]
-
-
-def _steps(
-    reply: Reply, deeds: tuple[Deed, ...], call: Call | None, *, close: bool
-) -> Iterator[Step]:
-    steps: Iterator[Step]
-    levels = {deed.behaviour.level for deed in deeds}
-    if reply.events is not None:
-        events = reply.events
-        if "json" in levels:
-            events = _each(events, lambda text: _edited(text, deeds, call))
-        events = apply("chunks", deeds, events, call)
-        if "text" in levels:
-            events = _each(events, lambda text: apply("text", deeds, text, call))
-        if "events" in levels:
-            framed = apply("events", deeds, sse(events), call)
-            steps = frame_stream(reply, framed, close=close)
-        else:
-            steps = frame_stream(reply, events, close=close, bare=True)
-    else:
-        text = reply.text
-        if text is None:
-            text = dumps(apply("json", deeds, reply.body, call))
-            text = apply("text", deeds, text, call)
-        steps = frame_body(reply, text, close=close)
-    steps = apply("wire", deeds, steps, call)
-    return steps  # the name gives it its type
-
-
-def _each(events: Iterator[Step], edit: Callable[[bytes], bytes]) -> Iterator[Step]:
-    for step in events:
-        yield step if step.data in {b"", b"[DONE]"} else step._replace(data=edit(step.data))
-
-
-def _edited(text: bytes, deeds: tuple[Deed, ...], call: Call | None) -> bytes:
-    return dumps(apply("json", deeds, loads(text), call))
 
 
 def _refusal(error: ApiError) -> Reply:
@@ -267,7 +226,7 @@ def _refusal(error: ApiError) -> Reply:
             "code": error.code,
         }
     }
-    return Reply(error.status, (_JSON, *error.headers), body=body, error=True)
+    return Reply(error.status, (JSON, *error.headers), body=body, error=True)
 
 
 def _no_route(method: str, path: str) -> ApiError:
@@ -308,86 +267,3 @@ def _suffix(model: object) -> tuple[str, tuple[Deed, ...]]:
             param="model",
             code="model_not_found",
         ) from None
-
-
-def _model(call: Call, name: str) -> Model:
-    model = call.profile.models.get(name)
-    if model is None:
-        raise ApiError(
-            404,
-            f"The model {name[:100]!r} does not exist or you do not have access to it.",
-            param="model",
-            code="model_not_found",
-        )
-    return model
-
-
-def _check_context(payload: Mapping[str, Any], size: int, model: Model) -> None:
-    if size < model.context:
-        return
-    # No token is longer than this, so a long body is refused without being counted.
-    used = size // LONGEST if size // LONGEST > model.context else prompt_tokens(payload)
-    if used > model.context:
-        raise ApiError(
-            400,
-            f"This model's context is {model.context} tokens, but the messages have at least "
-            f"{used}.",
-            param="messages",
-            code="context_length_exceeded",
-        )
-
-
-def _chat(call: Call) -> Reply:
-    if call.problem is not None:
-        raise call.problem
-    payload = call.payload
-    check_chat(payload, call.profile.fields)
-    model = _model(call, payload["model"])
-    _check_context(payload, len(call.body), model)
-    completion = complete(
-        payload, model=payload["model"], length=call.length, reasons=model.reasons
-    )
-    # What the model does comes before the gateway's own additions, its faults after them.
-    completion = apply("completion", call.deeds, completion, call, kinds=("behaviour",))
-    completion = call.profile.add(completion, model, payload)
-    completion = apply("completion", call.deeds, completion, call, kinds=("fault", "oddity"))
-    schedule = call.timing.schedule(completion.seed)
-    reasoning = call.profile.show_reasoning
-    if call.streams:
-        asked = call.asks_for("include_usage")
-        events = chunks_of(
-            completion,
-            schedule,
-            usage_asked=asked,
-            usage_sent=asked or call.profile.usage_always,
-            show_reasoning=reasoning,
-        )
-        headers = (
-            ("Content-Type", "text/event-stream; charset=utf-8"),
-            ("Cache-Control", "no-cache"),
-            ("X-Accel-Buffering", "no"),
-        )
-        return Reply(200, headers, events=events, at_ns=call.timing.ttft_ns)
-    at_ns = (
-        schedule.at(max(0, length_of(completion) - 1))
-        if call.timing.ttft_ns or call.timing.itl_ns
-        else 0
-    )
-    return Reply(200, (_JSON,), body=body_of(completion, show_reasoning=reasoning), at_ns=at_ns)
-
-
-def _list_models(call: Call) -> Reply:
-    profile = call.profile
-    cards = [profile.card(profile.models[name], name) for name in profile.listed]
-    return Reply(200, (_JSON,), body={"object": "list", "data": cards})
-
-
-def _retrieve_model(call: Call) -> Reply:
-    name = "/".join(call.route[1:])
-    return Reply(200, (_JSON,), body=call.profile.card(_model(call, name), name))
-
-
-_ROUTES: dict[tuple[str, ...], dict[str, Callable[[Call], Reply]]] = {
-    ("chat", "completions"): {"POST": _chat},
-    ("models",): {"GET": _list_models},
-}

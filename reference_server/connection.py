@@ -21,7 +21,7 @@ from .app import App, Request
 from .chat import fresh
 from .jsontext import dumps
 from .player import Clock, Player
-from .script import Reply, common_headers, frame_body
+from .script import JSON, Reply, common_headers, frame_body
 
 __all__ = ["Connection", "Settings"]
 
@@ -30,7 +30,6 @@ _DRAIN_S = 2.0
 _MOST_WAITING = 64  # requests sent ahead on one connection; more wait in the kernel
 _IDLE_S = 120.0
 _SLOW_S = 30.0
-_JSON = ("Content-Type", "application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class _Refused(Exception):
 
 def _refusal(status: int, message: str, code: str) -> Reply:
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    headers = (_JSON, ("x-request-id", fresh("req_")), *common_headers())
+    headers = (JSON, ("x-request-id", fresh("req_")), *common_headers())
     return Reply(status, headers, text=dumps({"error": error}), error=True)
 
 
@@ -84,6 +83,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[_Waiting] = deque()
         self._player: Player | None = None
         self._began_at = 0.0
+        self._completed = 0
         self._draining = False
         self._deaf = False
         self._reset_request()
@@ -123,8 +123,7 @@ class Connection(asyncio.Protocol):
         self.heard_at = self.loop.time()
         if self._deaf:
             return
-        if self._reading_head:
-            self._head_bytes += len(data)
+        completed = self._completed
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -140,6 +139,8 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(_refusal(400, "This is not a well-formed HTTP/1.1 request.", "bad_http"))
         else:
+            if self._reading_head and self._completed == completed:
+                self._head_bytes += len(data)
             if self._reading_head and self._head_bytes > self.settings.head_bytes:
                 self._refuse(_refusal(431, "The header section is too long.", "headers_too_long"))
         self._next()
@@ -203,6 +204,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Have the request answered when its turn comes."""
         self._in_body = False
+        self._completed += 1
         request = Request(
             self._parser.get_method().decode("latin-1"),
             self._url.decode("latin-1"),

@@ -59,12 +59,14 @@ class Clock:
         self._handle = self._loop.call_later(max(1, -(-wait_ns // _MS)) / 1000, self._tick)
 
     def _tick(self) -> None:
-        self._handle = self._armed = None
+        # What is added meanwhile does not arm a timer: the nearest slot is known when all is done.
+        self._armed = 0
         now = time.monotonic_ns() // _MS
         while self._due and self._due[0] <= now:
             for act in self._slots.pop(heapq.heappop(self._due)):
                 act()
-        if self._due and self._armed is None:
+        self._armed = self._handle = None
+        if self._due:
             self._arm(self._due[0])
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from .chat import Choice, Completion
 from .jsontext import Json
+from .rules import Rule, boolean, list_of, nullable, one_of, text
 from .tokens import tokenize
-from .validate import CHAT_FIELDS, Rule, boolean, list_of, nullable, one_of, text
+from .validate import CHAT_FIELDS
 
 __all__ = ["DEMO_KEY", "PROFILES", "Model", "Profile"]
 

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 __all__ = [
+    "JSON",
     "Reply",
     "Step",
     "chunked",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 Header = tuple[str, str]
+JSON: Header = ("Content-Type", "application/json")
 
 
 class Step(NamedTuple):

@@ -18,7 +18,7 @@ __all__: list[str] = []
 def _changed_later(steps: Iterator[Step], name: str, changes: Iterator[Json]) -> Iterator[Step]:
     """Give a member another value in each chunk after the first."""
     for place, step in enumerate(steps):
-        if place and step.data.startswith(b"{"):
+        if place and step.data.startswith(b"{") and step.label != "error":
             yield edit(step, lambda value: value.update({name: next(changes)}))
         else:
             yield step

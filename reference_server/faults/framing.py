@@ -165,7 +165,14 @@ def _invalid_utf8(text: bytes) -> bytes:
 
 
 def _non_ascii(text: str) -> int:
-    return next((place for place, char in enumerate(text) if not char.isascii()), -1)
+    return next(
+        (
+            place
+            for place, char in enumerate(text)
+            if not char.isascii() and not "\ud800" <= char <= "\udfff"
+        ),
+        -1,
+    )
 
 
 def _split_first_beyond_ascii(

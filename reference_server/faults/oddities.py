@@ -251,9 +251,12 @@ def _finish_first(value: Json) -> Json:
     return value
 
 
-@oddity("early-role", "chunks", "Sends the role at once, long before the first token.")
-def _early_role(steps: Iterator[Step]) -> Iterator[Step]:
-    return (step._replace(at_ns=0) if step.label == "role" else step for step in steps)
+@oddity("early-role", "reply", "Sends the head and the role at once, long before the first token.")
+def _early_role(reply: Reply) -> Reply:
+    if reply.events is None:
+        return reply
+    events = (s._replace(at_ns=0) if s.label == "role" else s for s in reply.events)
+    return replace(reply, at_ns=0, events=events)
 
 
 @oddity("refusal-missing", "json", "Leaves out refusal where it is null.")

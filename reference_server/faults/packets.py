@@ -20,16 +20,16 @@ def _one_byte(steps: Iterator[Step]) -> Iterator[Step]:
             yield step._replace(data=step.data[place : place + 1], alone=True)
 
 
-@oddity("coalesced", "wire", "Writes several events at once.",
+@oddity("coalesced", "wire", "Sends several events at once, when the first of them is due.",
         parameter="events in one write (5)", read=whole(2, 1000), default="5")  # fmt: skip
 def _coalesced(steps: Iterator[Step], _: object, size: int) -> Iterator[Step]:
     held: list[Step] = []
     for step in steps:
         held.append(step)
         if len(held) >= size or step.act or step.label in {"end", "done"}:
-            yield from (one._replace(at_ns=step.at_ns) for one in held)
+            yield from (one._replace(at_ns=held[0].at_ns) for one in held)
             held = []
-    yield from (one._replace(at_ns=held[-1].at_ns) for one in held)
+    yield from (one._replace(at_ns=held[0].at_ns) for one in held)
 
 
 def _split(steps: Iterator[Step], where: Callable[[bytes], int]) -> Iterator[Step]:

@@ -1,0 +1,300 @@
+"""Faults, oddities and behaviours: each is reached in all ways, and each is seen on the wire."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gateproof.reference_server.errors import OptionError
+from gateproof.reference_server.faults import FAULTS, parse
+from gateproof.reference_server.server import Options, serve_in_thread
+
+from tests.reference_probes import MODEL, body_of, chat, exchange, settled
+
+ARGUMENTS = {
+    "drop-field": "usage.total_tokens",
+    "set-field": "object=null",
+    "drop-parameter": "stop",
+    "status": "503",
+    "finish": "length",
+    "tokens": "9",
+    "cached": "2",
+}
+
+# The probe that shows a row; all others show in a plain stream. One that begins with ! is not
+# reached by a model's name, because such a request names none.
+SHOWN_BY = {
+    "plain": "message-role-missing choices-empty content-type-text-on-json two-bodies "
+    "nonstream-as-sse chunked-body tool-calls-null",
+    "!models": "models-no-object models-bare-array models-duplicate-ids models-empty",
+    "model": "models-created-string models-owned-by-missing model-retrieve-404 "
+    "model-retrieve-other",
+    "slash": "model-retrieve-slash-404",
+    "error in the middle stream": "error-as-text midstream-error-swallowed clean-end-after-error",
+    "limit stream": "finish-stop-on-length max-tokens-ignored usage-over-limit",
+    "new limit stream": "max-completion-tokens-ignored",
+    "cut stream": "cut-looks-complete",
+    "logprobs stream": "logprobs-missing logprobs-bytes-missing finish-lost-with-logprobs "
+    "logprobs-ignored",
+    "tools stream": "tool-type-repeated tool-index-missing tool-index-from-1 tool-index-same "
+    "tool-id-repeated tool-name-repeated tool-id-empty-later tool-type-empty tool-id-apart "
+    "tool-args-object tool-args-cut tool-args-empty tool-args-array tool-args-off-schema "
+    "tool-name-unknown tool-ids-duplicate tool-id-empty tool-finish-stop tool-type-missing "
+    "tool-calls-as-text tools-dropped",
+    "tools": "tool-content-missing tool-index-nonstream",
+    "none stream": "tool-choice-none-ignored",
+    "required stream": "tool-choice-required-ignored",
+    "named stream": "tool-choice-named-ignored tool-choice-named-other",
+    "one call stream": "parallel-tool-calls-ignored",
+    "round trip stream": "tool-roundtrip-refused tool-result-dropped content-null-refused",
+    "stop stream": "stop-ignored drop-parameter stop-kept-in-content",
+    "n stream": "n-ignored n-same-index tokens",
+    "json stream": "response-format-ignored json-mode-fenced sloppy-json",
+    "schema stream": "json-schema-as-json-object",
+    "reasoning stream": "reasoning-effort-ignored",
+    "memory stream": "system-dropped history-dropped",
+    "orphan stream": "error-200 error-bare-detail error-html error-string error-empty "
+    "error-code-int error-param-object error-message-missing error-param-code-missing "
+    "error-content-type-text echo-key-in-error validation-500 param-missing "
+    "prestream-error-as-sse prestream-error-as-empty stream-error-differs tool-orphan-500",
+    "failing stream": "retry-after-missing retry-after-garbage upstream-status-flattened "
+    "upstream-error-replaced",
+    "too long stream": "context-length-500 context-length-code-missing",
+    "unknown model stream": "unknown-model-500 unknown-model-400 unknown-model-200",
+    "no messages stream": "missing-messages-200 messages-type-200",
+    "invalid stream": "validation-ignored",
+    "unasked": "usage-unasked",
+    "osmapi search stream": "web-search-ignored",
+    "osmapi healing stream": "plugins-ignored",
+    "osmapi plain stream": "cost-missing cost-missing-in-stream cost-sum-wrong cost-negative "
+    "cost-string cost-nan cost-rounded-to-zero cost-echo cost-exponent",
+    "wrong key": "auth-500 auth-403 auth-code-missing auth-ignored",
+    "!no model stream": "missing-model-200",
+    "!wrong method": "allow-missing wrong-method-500",
+    "!models without key": "models-without-auth",
+    "!malformed": "malformed-json-500 malformed-json-200",
+    "!unknown path": "unknown-path-html unknown-path-200",
+}
+PROBE = {name: probe for probe, names in SHOWN_BY.items() for name in names.split()}
+
+# Rows that change times and packets only, or what happens when nobody reads; they have tests of
+# their own.
+UNSEEN = {
+    "models-created-changes", "change-created", "buffer-stream", "buffer-eight", "early-role",
+    "one-byte-writes", "coalesced", "split-writes", "split-crlf", "split-blank-line",
+    "split-codepoint", "odd-chunks", "ttft", "itl", "jitter", "silence", "stall", "slow-headers",
+    "no-cancel",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[str]:
+    """Give the address of a server in this process."""
+    with serve_in_thread() as url:
+        yield url
+
+
+def text_of(name: str) -> str:
+    """Return how a row is asked for, with an argument if it needs one."""
+    row = FAULTS[name]
+    if row.read is None or (row.default is not None and name not in ARGUMENTS):
+        return name
+    return f"{name}={ARGUMENTS.get(name, '5')}"
+
+
+def probe(base: str, name: str, prefix: str = "", suffix: str = "") -> bytes:
+    """Send the request of a probe, with deeds in its URL or after its model's name."""
+    name = name.removeprefix("!")
+    profile, _, rest = name.partition(" ")
+    profile, name = (profile, rest) if profile == "osmapi" else ("openai", name)
+    path = f"{prefix}/{profile}/v1"
+    wait_s = 0.4
+    if name == "malformed":
+        return exchange(base, "POST", f"{path}/chat/completions", raw=b"{", timeout_s=wait_s)
+    if name in {"models", "models without key"}:
+        key = {} if name == "models" else {"key": None}
+        return exchange(base, "GET", f"{path}/models", timeout_s=wait_s, **key)
+    if name in {"model", "slash"}:
+        model = "gpt-4o-mini" if name == "model" else "demo%2Fllama-3.1-8b"
+        return exchange(base, "GET", f"{path}/models/{model}{suffix}", timeout_s=wait_s)
+    if name == "unknown path":
+        return exchange(base, "GET", f"{path}/nothing", timeout_s=wait_s)
+    if name == "wrong method":
+        return exchange(base, "GET", f"{path}/chat/completions", timeout_s=wait_s)
+    body = chat(
+        {"unasked": "plain", "wrong key": "plain"}.get(name, name.removesuffix(" stream")),
+        stream=name.endswith(" stream") or name == "unasked",
+        usage=name != "unasked",
+        suffix=suffix,
+    )
+    key = {"key": "sk-wrong"} if name == "wrong key" else {}
+    return exchange(base, "POST", f"{path}/chat/completions", body, timeout_s=wait_s, **key)
+
+
+def test_every_row_has_a_probe_or_a_reason() -> None:
+    """The tables here name rows that exist."""
+    assert set(PROBE) | UNSEEN <= set(FAULTS)
+    assert set(PROBE) & UNSEEN == set()
+
+
+@pytest.mark.parametrize("name", sorted(set(FAULTS) - UNSEEN))
+def test_a_deed_is_seen(base: str, name: str) -> None:
+    """It changes the answer, in the same way by URL and by the model's name."""
+    shown = PROBE.get(name, "plain stream")
+    healthy = settled(probe(base, shown))
+    by_url = settled(probe(base, shown, f"/with/{text_of(name)}"))
+
+    assert by_url != healthy
+    if not shown.startswith("!"):
+        assert settled(probe(base, shown, suffix=f"+{text_of(name)}")) == by_url
+
+
+@pytest.mark.parametrize("name", sorted(UNSEEN - {"odd-chunks", "change-created"}))
+def test_a_deed_in_time_leaves_the_bytes_alone(base: str, name: str) -> None:
+    """What acts on times and packets changes no byte that is sent."""
+    if name in {"models-created-changes", "no-cancel"}:
+        return
+    text = f"{name}=5" if FAULTS[name].read else name
+
+    assert settled(probe(base, "plain stream", f"/with/{text}")) == settled(
+        probe(base, "plain stream")
+    )
+
+
+def sends(base: str, deed: str, canary: str) -> list[tuple[str, int, int]]:
+    """Return label, milliseconds after the request and size of each write of a paced stream."""
+    messages = [{"role": "user", "content": f"{canary} Repeat exactly: é a b c d e f g h i"}]
+    body = {"model": f"{MODEL}+ttft=20+itl=4", "messages": messages, "stream": True}
+    exchange(base, "POST", f"/with/{deed}/v1/chat/completions", body)
+    (entry,) = body_of(exchange(base, "GET", f"/_journal?canary={canary}"))["entries"]
+    return [
+        (send["label"], (send["at_ns"] - entry["at_ns"]) // 1_000_000, send["size"])
+        for send in entry["sends"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("deed", "least_ms"),
+    [
+        ("crlf", {"head": 20, "role": 20, "content": 20, "done": 56}),
+        ("buffer-stream", {"head": 56, "role": 56, "content": 56, "done": 56}),
+        ("buffer-eight", {"head": 40, "role": 40, "content": 40, "done": 56}),
+        ("early-role", {"head": 0, "role": 0, "content": 20, "done": 56}),
+        ("silence=80", {"head": 0, "role": 100, "content": 100, "done": 136}),
+        ("slow-headers=80", {"head": 100, "role": 100, "content": 100, "done": 136}),
+        ("stall=80,1", {"head": 20, "role": 20, "content": 20, "done": 136}),
+    ],
+)
+def test_deeds_in_time(base: str, deed: str, least_ms: dict[str, int]) -> None:
+    """Each part of an answer leaves no earlier than the deed says."""
+    seen: dict[str, int] = {}
+    for label, at_ms, _ in sends(base, deed, f"timed-{deed.partition('=')[0]}"):
+        seen.setdefault(label, at_ms)
+    early = {label: seen[label] for label, least in least_ms.items() if seen[label] < least}
+
+    assert early == {}
+
+
+def test_packets_are_cut_where_the_deed_says(base: str) -> None:
+    """One byte at a time, within a character, between line ends: each by a write of its own."""
+    assert {size for _, _, size in sends(base, "one-byte-writes", "cut-1")} == {1}
+    assert len(sends(base, "split-writes", "cut-2")) > len(sends(base, "crlf", "cut-3")) + 9
+    assert len(sends(base, "split-codepoint", "cut-4")) == len(sends(base, "crlf", "cut-5")) + 1
+
+
+def test_deeds_compose_in_order(base: str) -> None:
+    """Several deeds apply one after the other, the upstream's before the gateway's."""
+    body = chat("plain", stream=False, suffix="+midstream-error=2")
+    body["stream"] = True
+    answer = exchange(
+        base, "POST", "/with/midstream-error-swallowed+crlf/v1/chat/completions", body
+    )
+
+    assert b"error" not in answer
+    assert answer.count(b'"content":"') == 3
+    assert b'"finish_reason":"stop"' in answer
+    assert b"data: [DONE]\r\n\r\n" in answer
+
+
+def test_a_parameter_may_be_a_path(base: str) -> None:
+    """Fields are named by dots or slashes, with * for all members, percent-encoded in a URL."""
+    got: list[Any] = []
+    for deed in ("drop-field:usage", "drop-field:%2Fchoices%2F*%2Fmessage", "set-field:id=7"):
+        body = chat("plain", stream=False)
+        got.append(body_of(exchange(base, "POST", f"/with/{deed}/v1/chat/completions", body)))
+
+    assert "usage" not in got[0]
+    assert "message" not in got[1]["choices"][0]
+    assert got[2]["id"] == 7
+
+
+def test_a_dropped_parameter_is_not_in_the_journal(base: str) -> None:
+    """The journal shows what the upstream got, after the gateway's faults."""
+    body = {**chat("stop", stream=False), "user": "canary-dropped"}
+    exchange(base, "POST", "/with/drop-parameter:stop/v1/chat/completions", body)
+    (entry,) = body_of(exchange(base, "GET", "/_journal?canary=canary-dropped"))["entries"]
+    del body["stop"]
+
+    assert json.loads(entry["body"]) == body
+
+
+def test_deeds_of_the_whole_server() -> None:
+    """What the server was started with applies to every call."""
+    with serve_in_thread(Options(behaviours=("drop-done", "tokens=7"))) as base:
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "x"}], "stream": True}
+        answer = exchange(base, "POST", "/v1/chat/completions", body)
+
+    assert b"[DONE]" not in answer
+    assert answer.count(b'"delta":{"content":') == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("drop-don", "drop-done"),
+        ("", "Known"),
+        ("crlf:1", "takes no parameter"),
+        ("itl", "needs a parameter"),
+        ("itl=-1", "wanted 0 to 3600000"),
+        ("itl=99999999", "wanted 0 to 3600000"),
+        ("status=200", "wanted 400 to 599"),
+        ("drop-field:", "wanted a path"),
+        ("drop-parameter:", "wanted the name"),
+        ("set-field:a", "wanted PATH=JSON"),
+        ("set-field:a={", "takes PATH=JSON"),
+        ("finish=maybe", "wanted one of stop"),
+        ("coalesced=1", "wanted 2 to 1000"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_what_would_do(base: str, text: str, said: str) -> None:
+    """As an option an error, in a URL a 400, after a model's name an unknown model."""
+    with pytest.raises(OptionError) as caught:
+        parse(text)
+    if text and "{" not in text:
+        answer = exchange(base, "GET", f"/with/{text}/v1/models")
+        status, body = ask_suffix(base, text)
+
+        assert said in body_of(answer)["error"]["message"]
+        assert (status, body["error"]["code"]) == (404, "model_not_found")
+        assert said in body["error"]["message"]
+    assert said in str(caught.value) or not text
+
+
+def ask_suffix(base: str, text: str) -> tuple[int, Any]:
+    """Send a chat whose model has a suffix."""
+    body = chat("plain", stream=False, suffix=f"+{text}")
+    answer = exchange(base, "POST", "/v1/chat/completions", body)
+    return int(answer.split(b" ", 2)[1]), body_of(answer)
+
+
+def test_rows_say_what_they_do() -> None:
+    """Each row has a name in kebab-case, a sentence, and a reader if it has a parameter."""
+    for row in FAULTS.values():
+        assert row.name == row.name.lower().replace("_", "-")
+        assert row.says[0].isupper()
+        assert row.says.endswith(".")
+        assert bool(row.parameter) == (row.read is not None)
+    kinds = [row.kind for row in FAULTS.values()]
+
+    assert kinds.count("fault") >= 45
+    assert kinds.count("oddity") >= 10
