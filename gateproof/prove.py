@@ -1,8 +1,9 @@
 """The proof: each fault of the reference server against each check.
 
 One reference server is started; every scenario is recorded against its healthy base URL and against
-``/with/<fault>/`` for every row of the kill list, and all is judged in this process. The controlled
-upstream is the same server, so that it plays the gateway and its upstream at once.
+``/with/<fault>/`` for every row of the kill list, and all is judged in this process. In the rows of
+``gateway`` the server plays the gateway and its controlled upstream at once, and the checks that
+need an upstream are proven; in the others it has none, and the remaining checks are.
 
 Rules: under a fault the checks with a finding are exactly those that the list names, and those that
 became untestable or inconclusive are exactly the ones it names apart; a healthy server and a legal
@@ -22,14 +23,15 @@ import tomllib
 import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
-from gateproof.check import Check, Result
+from gateproof.check import Check, Result, needs_of
 from gateproof.conform import Plan, judge_all, make_plan, record_plan
 from gateproof.errors import GateproofError, unknown_name
 from gateproof.profile import load_profile, profile_names
+from gateproof.requirement import load_requirements
 from gateproof.suite import load_checks
 from gateproof.target import Target, Upstream
 from gateproof.transcript import Transcript
@@ -48,10 +50,12 @@ __all__ = [
 DEMO_KEY = "sk-gateproof-demo"  # the reference server's own; it opens nothing else
 KEY_ENV = "GATEPROOF_DEMO_KEY"
 FINDINGS = ("fail", "warn", "info", "departs")
-AT_ONCE = 4  # rows recorded at the same time: enough to hide the silence of those that hang
+AT_ONCE = 12  # rows recorded at the same time: enough to hide the silences in them
 MOST_JOBS = 4  # one server answers all of them
+JOURNAL_BYTES = "6000000"  # the rows of two batches; a longer journal takes longer to search
 CONCURRENCY = 8  # exchanges of a row at the same time
 IDLE_TIMEOUT_S = 2.5  # more than the checks' patience with a server on this machine
+GATEWAY = "gateway"
 GENERATIVE = "generative"
 CASES = 25  # generated requests for each generative scenario
 START_TIMEOUT_S = 20.0
@@ -61,13 +65,15 @@ START_TIMEOUT_S = 20.0
 class Expectation:
     """A row of the kill list: what a fault must do to the checks, and to no other.
 
-    ``fault`` is empty for the healthy server. ``finds`` makes it a generative row: these checks
-    must find the fault, whatever others do.
+    ``group`` is the table that the row stands in: a profile, ``gateway`` or ``generative``.
+    ``fault`` is empty for the healthy server. ``finds`` are the checks that must find the fault of
+    a generative row, whatever others do.
     """
 
-    profile: str
+    group: str
     fault: str
     kind: str = "fault"
+    profile: str = ""
     kills: frozenset[str] = frozenset()
     untestable: frozenset[str] = frozenset()
     inconclusive: frozenset[str] = frozenset()
@@ -76,7 +82,7 @@ class Expectation:
     @property
     def name(self) -> str:
         """Return what the row is called in tables and tests."""
-        return f"{self.profile} {self.fault or 'healthy'}"
+        return f"{self.group} {self.fault or 'healthy'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ class Outcome:
         """Return what differs from the row, one sentence a check; nothing when it is proven."""
         told = [f"error in {check}" for check in sorted(self.having("error"))]
         killed = self.having("killed")
-        if self.row.finds:
+        if self.row.group == GENERATIVE:
             return (*told, *(f"not found by {check}" for check in sorted(self.row.finds - killed)))
         told += [f"missed by {check}" for check in sorted(self._known(self.row.kills) - killed)]
         told += [f"cried wolf: {check}" for check in sorted(killed - self.row.kills)]
@@ -135,23 +141,21 @@ def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
     """Read the kill list; anything unknown or missing raises ``GateproofError``."""
     if text is None:
         text = (files("gateproof.suites") / "kills.toml").read_text("utf-8")
+    groups = (*profile_names(), GATEWAY, GENERATIVE)
     rows = []
-    for profile, faults in tomllib.loads(text).items():
-        if profile not in (*profile_names(), GENERATIVE):
-            raise unknown_name("profile in kills.toml", profile, (*profile_names(), GENERATIVE))
+    for group, faults in tomllib.loads(text).items():
+        if group not in groups:
+            raise unknown_name("table in kills.toml", group, groups)
+        valid = ("profile", "finds") if group == GENERATIVE else (
+            "kills", "untestable", "inconclusive"
+        )  # fmt: skip
         for fault, row in faults.items():
-            valid = ("profile", "finds") if profile == GENERATIVE else (
-                "kills", "untestable", "inconclusive"
-            )  # fmt: skip
             for key in row:
                 if key not in valid:
-                    raise unknown_name(f"key of {profile}.{fault} in kills.toml", key, valid)
-            if profile == GENERATIVE:
-                finds = frozenset(row["finds"])
-                rows.append(Expectation(row.get("profile", "openai"), fault, finds=finds))
-            else:
-                sets = {key: frozenset(row.get(key, ())) for key in valid}
-                rows.append(Expectation(profile, fault, **sets))
+                    raise unknown_name(f"key of {group}.{fault} in kills.toml", key, valid)
+            profile = row.get("profile") or (group if group in profile_names() else "openai")
+            sets = {key: frozenset(row.get(key, ())) for key in valid if key != "profile"}
+            rows.append(Expectation(group, fault, profile=profile, **sets))
     return tuple(rows)
 
 
@@ -160,7 +164,7 @@ def serving(profile: str = "openai") -> Iterator[Server]:
     """Start a reference server of our own on a free port, and end it with the block."""
     command = [sys.executable, "-m", "gateproof.reference_server", "--port", "0"]
     with subprocess.Popen(  # noqa: S603  # our own module, and no word of a user's in it
-        [*command, "--exit-with-stdin", "--profile", profile],
+        [*command, "--exit-with-stdin", "--profile", profile, "--journal-bytes", JOURNAL_BYTES],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -194,29 +198,31 @@ def plan_rows(
 ) -> tuple[Expectation, ...]:
     """Return all that is to be recorded: health, the list's rows, and the server's oddities.
 
-    An oddity stands under the first profile that the list has, unless a row names it.
+    An oddity stands in every table of the first profile and of the gateway, unless a row names it.
     """
-    profiles = list(dict.fromkeys(row.profile for row in kills if not row.finds))
-    rows = [Expectation(name, "", "healthy") for name in profiles]
+    groups = list(dict.fromkeys(row.group for row in kills if row.group != GENERATIVE))
     kinds = {row["name"]: row["kind"] for row in server.table}
-    rows += kills
-    listed = {_base(row.fault) for row in kills}
-    rows += [
-        Expectation(profiles[0], row["name"], "oddity")
-        for row in server.table
-        if row["kind"] == "oddity" and not row.get("required") and row["name"] not in listed
+    listed = {(row.group, _base(row.fault)) for row in kills}
+    oddities = [
+        row["name"] for row in server.table if row["kind"] == "oddity" and not row.get("required")
     ]
-    rows = [
-        Expectation(
-            row.profile, row.fault, kinds.get(_base(row.fault), row.kind),
-            row.kills, row.untestable, row.inconclusive, row.finds,
-        )
-        for row in rows
-    ]  # fmt: skip
+    rows = []
+    for group in groups:
+        of = group if group != GATEWAY else "openai"
+        rows.append(Expectation(group, "", "healthy", of))
+        rows += [row for row in kills if row.group == group]
+        if group in ("openai", GATEWAY):
+            rows += [
+                Expectation(group, name, "oddity", of)
+                for name in oddities
+                if (group, name) not in listed
+            ]
+    rows += [row for row in kills if row.group == GENERATIVE]
+    rows = [replace(row, kind=kinds.get(_base(row.fault), row.kind)) for row in rows]
     if profile is not None:
-        if profile not in profiles:
-            raise unknown_name("profile of the kill list", profile, profiles)
-        rows = [row for row in rows if row.profile == profile]
+        if profile not in groups:
+            raise unknown_name("table of the kill list", profile, groups)
+        rows = [row for row in rows if row.group == profile]
     if faults:
         for fault in faults:
             if not any(fault in (row.fault, _base(row.fault)) for row in rows):
@@ -287,12 +293,19 @@ def _prove_batch(
 
 
 def _plan(server: Server, row: Expectation, checks: Mapping[str, Check]) -> Plan:
-    chosen = {
-        id_: item
-        for id_, item in checks.items()
-        if (id_ in row.finds if row.finds else not item.generative)
-    }
+    chosen = {id_: item for id_, item in checks.items() if _takes_part(row, item)}
     return make_plan(_target(server, row), load_profile(row.profile), chosen)
+
+
+def _takes_part(row: Expectation, check: Check) -> bool:
+    """Tell whether a check is proven by the rows of a table."""
+    if row.group == GENERATIVE:
+        return check.id in row.finds
+    if check.generative:
+        return False
+    requirement = load_requirements()[check.requirement]
+    behind = any("upstream" in needs_of(check, case, requirement) for case in check.cases)
+    return behind == (row.group == GATEWAY)
 
 
 async def _record(row: Expectation, plan: Plan) -> dict[str, Transcript]:
@@ -333,7 +346,7 @@ def _target(server: Server, row: Expectation) -> Target:
         url=f"{server.url}{behaving}/{row.profile}/v1",
         profile=row.profile,
         key_env=KEY_ENV,
-        upstream=Upstream(server.url),
+        upstream=Upstream(server.url) if row.group == GATEWAY else None,
         concurrency=CONCURRENCY,
         idle_timeout_s=IDLE_TIMEOUT_S,
         total_timeout_s=4 * IDLE_TIMEOUT_S,
@@ -384,7 +397,7 @@ def to_json(outcomes: Sequence[Outcome], open_: Gaps | None) -> dict[str, Any]:
     return {
         "rows": [
             {
-                "profile": outcome.row.profile,
+                "table": outcome.row.group,
                 "fault": outcome.row.fault,
                 "kind": outcome.row.kind,
                 **{

@@ -20,6 +20,7 @@ from gateproof.transcript import OWN_ERROR, Exchange, Transcript
 
 __all__ = ["record", "unclaimed"]
 
+ABSENT_S = 1.0  # how long an entry may take to appear in the journal
 JOURNAL_PATIENCE_S = 3.0  # how long an upstream may take to notice that its client has gone
 
 
@@ -92,7 +93,7 @@ async def _record_one(
         answer = made if isinstance(asked, Sequence) else made[0]
     steps.close()
     journal = None
-    if item.journal and client.target.upstream is not None:
+    if item.journal and client.target.upstream is not None and exchanges:
         journal = await _journal(client, use.canary, secrets)
     return Transcript(
         scenario=item.name,
@@ -127,7 +128,9 @@ async def _journal(
                 "entries"
             ]
         settled = entries and all(entry.get("outcome") != "open" for entry in entries)
-        if settled or time.monotonic() > deadline:
+        # Our exchange is over: what has not reached the upstream by then hardly ever will.
+        absent = entries == [] and time.monotonic() > deadline - JOURNAL_PATIENCE_S + ABSENT_S
+        if settled or absent or time.monotonic() > deadline:
             break
         await asyncio.sleep(pause_s)
         pause_s *= 2  # a journal is long, and many scenarios ask for it at once

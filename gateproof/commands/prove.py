@@ -6,7 +6,17 @@ import sys
 import time
 from collections.abc import Sequence
 
-from gateproof.prove import Gaps, Outcome, gaps, load_kills, plan_rows, prove, serving, to_json
+from gateproof.prove import (
+    GENERATIVE,
+    Gaps,
+    Outcome,
+    gaps,
+    load_kills,
+    plan_rows,
+    prove,
+    serving,
+    to_json,
+)
 from gateproof.suite import load_checks, select
 
 __all__ = ["run"]
@@ -20,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         rows = plan_rows(server, load_kills(), profile=args.profile, faults=args.fault)
         if args.check:
             wanted = checks.keys()
-            rows = tuple(row for row in rows if not row.finds or row.finds & wanted)
+            rows = tuple(row for row in rows if row.group != GENERATIVE or row.finds & wanted)
         progress = _Progress(len(rows))
         outcomes = prove(server, rows, checks, progress.done)
         progress.end()
