@@ -128,8 +128,8 @@ class State:
             sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()
 
-    def judge(self, check: Check, case: Sequence[Scenario]) -> Result:
-        """Judge one case, write the result, and return it."""
+    def judge(self, check: Check, case: Sequence[Scenario]) -> tuple[Result, str]:
+        """Judge one case, write the result, and return it with the reason of its waiver."""
         assert self.plan is not None
         assert self.writer is not None
         result = judge_case(self.plan, check, case, self.transcripts)
@@ -139,7 +139,7 @@ class State:
         self.results.append(result)
         self.waived.append(waiver)
         self.writer.result(result, waiver)
-        return result
+        return result, waiver
 
     def end(self, *, interrupted: bool) -> None:
         """Close the run and decide its exit status."""
@@ -183,7 +183,9 @@ class CheckItem(pytest.Item):
 
     def runtest(self) -> None:
         """Judge, and tell pytest in its own terms."""
-        result = self.config.stash[STATE].judge(self.check, self.case)
+        result, waiver = self.config.stash[STATE].judge(self.check, self.case)
+        if waiver:
+            pytest.skip(f"waived: {waiver}")
         if result.verdict in ("fail", "untestable", "error"):
             raise Judged(result)
         if result.verdict in ("warn", "info", "departs", "inconclusive", "not-applicable"):
