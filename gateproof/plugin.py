@@ -11,6 +11,7 @@ an item then only reads transcripts. Files of a room are imported under the room
 import asyncio
 import datetime as dt
 import importlib
+import os
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
@@ -222,6 +223,8 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(
                 f"{room} was imported under its bare name; import gateproof.{room} instead"
             )
+    # Whatever the user's own patterns are, the files of checks are collected.
+    config.addinivalue_line("python_files", f"{room_path('suites')}{os.sep}*.py")
     if not config.option.target:
         return
     try:
@@ -271,11 +274,11 @@ def pytest_pycollect_makeitem(
 def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
     """Record everything first, judge item by item, and close the run whatever happens."""
     state = session.config.stash.get(STATE, None)
-    if state is None or session.config.option.collectonly:
+    items = [item for item in session.items if isinstance(item, CheckItem)]
+    if state is None or not items or session.config.option.collectonly:
         return (yield)
     interrupted = True
     try:
-        items = [item for item in session.items if isinstance(item, CheckItem)]
         try:
             state.begin({item.check.id: item.check for item in items})
         except GateproofError as error:
@@ -303,5 +306,6 @@ def _room_name(path: Path) -> str:
         folder = room_path(room)
         if folder in path.parents:
             parts = path.relative_to(folder).with_suffix("").parts
+            parts = parts[:-1] if parts[-1] == "__init__" else parts
             return ".".join(("gateproof", room, *parts))
     raise ValueError(f"{path} is in no room")
