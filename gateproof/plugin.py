@@ -11,6 +11,7 @@ an item then only reads transcripts. Files of a room are imported under the room
 import asyncio
 import datetime as dt
 import importlib
+import os
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
@@ -128,8 +129,8 @@ class State:
             sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()
 
-    def judge(self, check: Check, case: Sequence[Scenario]) -> Result:
-        """Judge one case, write the result, and return it."""
+    def judge(self, check: Check, case: Sequence[Scenario]) -> tuple[Result, str]:
+        """Judge one case, write the result, and return it with the reason of its waiver."""
         assert self.plan is not None
         assert self.writer is not None
         result = judge_case(self.plan, check, case, self.transcripts)
@@ -139,7 +140,7 @@ class State:
         self.results.append(result)
         self.waived.append(waiver)
         self.writer.result(result, waiver)
-        return result
+        return result, waiver
 
     def end(self, *, interrupted: bool) -> None:
         """Close the run and decide its exit status."""
@@ -183,7 +184,9 @@ class CheckItem(pytest.Item):
 
     def runtest(self) -> None:
         """Judge, and tell pytest in its own terms."""
-        result = self.config.stash[STATE].judge(self.check, self.case)
+        result, waiver = self.config.stash[STATE].judge(self.check, self.case)
+        if waiver:
+            pytest.skip(f"waived: {waiver}")
         if result.verdict in ("fail", "untestable", "error"):
             raise Judged(result)
         if result.verdict in ("warn", "info", "departs", "inconclusive", "not-applicable"):
@@ -220,6 +223,8 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(
                 f"{room} was imported under its bare name; import gateproof.{room} instead"
             )
+    # Whatever the user's own patterns are, the files of checks are collected.
+    config.addinivalue_line("python_files", f"{room_path('suites')}{os.sep}*.py")
     if not config.option.target:
         return
     try:
@@ -269,11 +274,11 @@ def pytest_pycollect_makeitem(
 def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
     """Record everything first, judge item by item, and close the run whatever happens."""
     state = session.config.stash.get(STATE, None)
-    if state is None or session.config.option.collectonly:
+    items = [item for item in session.items if isinstance(item, CheckItem)]
+    if state is None or not items or session.config.option.collectonly:
         return (yield)
     interrupted = True
     try:
-        items = [item for item in session.items if isinstance(item, CheckItem)]
         try:
             state.begin({item.check.id: item.check for item in items})
         except GateproofError as error:
@@ -301,5 +306,6 @@ def _room_name(path: Path) -> str:
         folder = room_path(room)
         if folder in path.parents:
             parts = path.relative_to(folder).with_suffix("").parts
+            parts = parts[:-1] if parts[-1] == "__init__" else parts
             return ".".join(("gateproof", room, *parts))
     raise ValueError(f"{path} is in no room")

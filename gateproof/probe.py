@@ -71,6 +71,8 @@ def _require_model(target: Target, models: Exchange) -> None:
         listed = [str(row["id"]) for row in loads(models.response.body)["data"]]
     except (ValueError, KeyError, TypeError):
         return
+    # What is not printable could rewrite the terminal that it is shown on.
+    listed = [name for name in listed if name.isprintable()]
     if listed and target.model() not in listed:
         raise UsageError(
             f"No model was named, and {target.url} does not list {target.model()!r}.",

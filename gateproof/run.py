@@ -47,6 +47,19 @@ __all__ = [
 
 FORMAT = 1
 RUN_FILE = "run.jsonl"
+# What a row must have to be read; one that lacks it counts as damaged.
+_NEEDED: Mapping[str, Mapping[str, type]] = {
+    "header": {"run": str, "target": dict, "profile": dict},
+    "check": {"id": str, "says": str, "level": str, "requirement": dict},
+    "exchange": {"scenario": str, "index": int},
+    "result": {
+        "check": str, "case": str, "verdict": str, "level": str,
+        "wanted": str, "got": str, "reason": str, "waiver": str,
+    },
+    "load": {"scenario": str, "folder": str, "summary": dict},
+    "note": {"text": str},
+    "footer": {"exit": int, "requests": int, "seconds": float},
+}  # fmt: skip
 # From worst to best: a check's verdict is the worst of its cases.
 ORDER: tuple[Verdict, ...] = (
     "error",
@@ -264,11 +277,11 @@ def read_run(folder: Path) -> Run:
     rows: dict[str, list[dict[str, Any]]] = {}
     damaged = 0
     for line in lines:
-        try:
-            row = json.loads(line)
-            rows.setdefault(row["kind"], []).append(row)
-        except (ValueError, KeyError, TypeError):
+        row = _row(line)
+        if row is None:
             damaged += 1
+        else:
+            rows.setdefault(row["kind"], []).append(row)
     if not rows.get("header"):
         raise UsageError(f"{path} has no header: it is not a run file of gateproof.")
     header = rows["header"][0]
@@ -287,6 +300,17 @@ def read_run(folder: Path) -> Run:
         footer=rows["footer"][-1] if rows.get("footer") else None,
         damaged=damaged,
     )
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """Read a line; ``None`` when it is not a whole row of a kind that we know."""
+    try:
+        row = json.loads(line)
+        needed = _NEEDED[row["kind"]]
+        whole = all(isinstance(row[name], kind) for name, kind in needed.items())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return row if whole else None
 
 
 def read_transcripts(folder: Path) -> dict[str, Transcript]:

@@ -202,6 +202,10 @@ def _gateproof(options: argparse.Namespace, target: str, upstream_url: str, key:
             return process.wait(AUDIT_S)
         except subprocess.TimeoutExpired:
             raise ExampleError(f"gateproof was not done after {AUDIT_S:.0f} s.") from None
+        except KeyboardInterrupt:  # it has the signal too, and closes its run
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+            raise
 
 
 def _serve(target: str, upstream_url: str) -> int:

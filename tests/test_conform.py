@@ -1,0 +1,111 @@
+"""A plan asks for no more than its checks need, and waivers excuse what they name and no more."""
+
+import datetime as dt
+
+import pytest
+
+from gateproof.check import Result, Verdict
+from gateproof.conform import make_plan, require_known, stale_waivers, waive
+from gateproof.errors import UsageError
+from gateproof.profile import load_profile
+from gateproof.suite import load_checks, room_path, scenarios_of, select
+from gateproof.target import Target, Waiver
+
+OPENAI = load_profile("openai")
+TODAY = dt.date(2026, 11, 21)
+PAST = dt.date(2026, 11, 20)
+
+
+def target(*waivers: Waiver, **disclaims: str) -> Target:
+    """Make a target with these waivers and disclaimed capabilities."""
+    named = {name.replace("_", "."): reason for name, reason in disclaims.items()}
+    return Target(name="t", url="http://x", profile="openai", waivers=waivers, disclaims=named)
+
+
+def result(check: str, verdict: Verdict) -> Result:
+    """Make a result."""
+    return Result(check=check, case="c", verdict=verdict, level="MUST")
+
+
+def test_only_needed_scenarios_are_planned() -> None:
+    """Scenarios that only checks out of reach would read are not made."""
+    checks = load_checks()
+    every = {item.name for item in scenarios_of(list(checks.values()))}
+    planned = {item.name for item in make_plan(target(), OPENAI, checks).scenarios}
+    chosen = make_plan(target(), OPENAI, select(checks, ["sse.done-terminator"]))
+
+    assert planned < every
+    assert not any(
+        "upstream" in item.needs for item in make_plan(target(), OPENAI, checks).scenarios
+    )
+    assert {item.name for item in chosen.scenarios} <= planned
+    assert "chat.stream" in {item.name for item in chosen.scenarios}
+    assert make_plan(target(chat_stream="not built"), OPENAI, chosen.checks).scenarios == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [([], None), (["sse.done-terminator"], 1), (["sse.done-terminator", "sse"], None)],
+)
+def test_checks_are_chosen_by_name_and_beginning(wanted: list[str], count: int | None) -> None:
+    """A check is chosen by its id or by a whole part of its beginning."""
+    checks = load_checks()
+    chosen = select(checks, wanted)
+
+    assert list(chosen) == sorted(chosen)
+    assert count in (None, len(chosen))
+    assert all(name.startswith(("sse.", "") if not wanted else "sse.") for name in chosen)
+    with pytest.raises(UsageError, match="Unknown check: 'ss'"):
+        select(checks, ["ss"])
+
+
+def test_a_room_is_found() -> None:
+    """A room's folder is found under its one name."""
+    assert (room_path("suites") / "kills.toml").is_file()
+    with pytest.raises(RuntimeError, match="the room attic is missing"):
+        room_path("attic")
+
+
+@pytest.mark.parametrize(
+    ("waiver", "wanted"),
+    [
+        (Waiver("a", "ticket"), "ticket"),
+        (Waiver("a", "ticket", TODAY), "ticket"),
+        (Waiver("a", "ticket", PAST), ""),
+        (Waiver("b", "ticket"), ""),
+    ],
+    ids=["open", "last day", "ended", "of another"],
+)
+def test_a_waiver_excuses_until_its_day(waiver: Waiver, wanted: str) -> None:
+    """A waiver excuses its own check up to and with its last day."""
+    assert waive(result("a", "fail"), target(waiver), TODAY) == wanted
+
+
+@pytest.mark.parametrize(
+    ("waiver", "verdicts", "told"),
+    [
+        (Waiver("a", "x"), ["fail"], []),
+        (Waiver("a", "x"), ["warn"], []),
+        (Waiver("a", "x"), ["untestable", "pass"], []),
+        (Waiver("a", "x"), ["inconclusive"], []),
+        (Waiver("a", "x"), [], []),
+        (Waiver("a", "x"), ["pass"], ["The waiver of a excuses nothing: it passes. Remove it."]),
+        (Waiver("a", "x", PAST), ["fail"], ["The waiver of a ended on 2026-11-20."]),
+    ],
+    ids=["fails", "warns", "in part", "unclear", "not judged", "passes", "ended"],
+)
+def test_a_stale_waiver_is_told(waiver: Waiver, verdicts: list[Verdict], told: list[str]) -> None:
+    """A waiver that ended or excuses nothing is told; one whose check was not judged is not."""
+    results = [result("a", verdict) for verdict in verdicts]
+
+    assert stale_waivers(target(waiver), results, TODAY) == told
+
+
+def test_what_a_target_names_must_exist() -> None:
+    """A waiver of no check and a disclaimed capability that is not claimed are mistakes."""
+    checks = load_checks()
+    require_known(target(Waiver("sse.done-terminator", "x"), chat_n="x"), OPENAI, checks)
+    with pytest.raises(UsageError, match="Unknown check in a waiver of target 't'"):
+        require_known(target(Waiver("sse.done", "x")), OPENAI, checks)
+    with pytest.raises(UsageError, match="disclaims 'cost', which profile openai does not claim"):
+        require_known(target(cost="x"), OPENAI, checks)
