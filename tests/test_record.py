@@ -131,16 +131,16 @@ def test_the_journal_is_waited_for_and_covered(monkeypatch: pytest.MonkeyPatch) 
     [b"", b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", OK],
     ids=["gone", "failing", "of another kind"],
 )
-def test_an_upstream_that_is_gone_has_seen_nothing(
+def test_an_upstream_that_is_gone_tells_nothing(
     answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the journal cannot be read in time, it is empty, and the recording goes on."""
+    """When the journal cannot be read in time, there is none, and the recording goes on."""
     monkeypatch.setattr(record_module, "JOURNAL_PATIENCE_S", 0.0)
     with lying(reply(OK)) as liar, lying(reply(answer)) as upstream:
         origin = Upstream(upstream.url.removesuffix("/v1"))
         got = recorded(liar, named("s", fine, journal=True), upstream=origin)["s"]
 
-    assert (got.upstream, len(got)) == ((), 2)
+    assert (got.upstream, len(got)) == (None, 2)
 
 
 def test_what_is_not_claimed_has_a_reason() -> None:
