@@ -41,6 +41,7 @@ __all__ = [
     "Outcome",
     "Server",
     "gaps",
+    "load_elsewhere",
     "load_kills",
     "plan_rows",
     "prove",
@@ -55,6 +56,7 @@ MOST_JOBS = 4  # one server answers all of them
 JOURNAL_BYTES = "6000000"  # the rows of two batches; a longer journal takes longer to search
 CONCURRENCY = 8  # exchanges of a row at the same time
 IDLE_TIMEOUT_S = 2.5  # more than the checks' patience with a server on this machine
+ELSEWHERE = "elsewhere"
 GATEWAY = "gateway"
 GENERATIVE = "generative"
 CASES = 25  # generated requests for each generative scenario
@@ -66,8 +68,10 @@ class Expectation:
     """A row of the kill list: what a fault must do to the checks, and to no other.
 
     ``group`` is the table that the row stands in: a profile, ``gateway`` or ``generative``.
-    ``fault`` is empty for the healthy server. ``finds`` are the checks that must find the fault of
-    a generative row, whatever others do.
+    ``fault`` is empty for the healthy server. ``untestable`` may name whole families
+    (``chat.chunk.*``) and exceptions (``!chat.chunk.object``); what is killed or inconclusive is
+    not meant. ``finds`` are the checks of a generative row that must find its fault, whatever
+    others do.
     """
 
     group: str
@@ -75,7 +79,7 @@ class Expectation:
     kind: str = "fault"
     profile: str = ""
     kills: frozenset[str] = frozenset()
-    untestable: frozenset[str] = frozenset()
+    untestable: tuple[str, ...] = ()
     inconclusive: frozenset[str] = frozenset()
     finds: frozenset[str] = frozenset()
 
@@ -109,12 +113,29 @@ class Outcome:
             return (*told, *(f"not found by {check}" for check in sorted(self.row.finds - killed)))
         told += [f"missed by {check}" for check in sorted(self._known(self.row.kills) - killed)]
         told += [f"cried wolf: {check}" for check in sorted(killed - self.row.kills)]
-        for state in ("untestable", "inconclusive"):
+        for state, wanted in (
+            ("untestable", self._expand(self.row.untestable)),
+            ("inconclusive", self.row.inconclusive),
+        ):
             got = self.having(state)
-            wanted: frozenset[str] = getattr(self.row, state)
             told += [f"not {state}: {check}" for check in sorted(self._known(wanted) - got)]
             told += [f"{state}: {check}" for check in sorted(got - wanted)]
         return tuple(told)
+
+    def _expand(self, patterns: Sequence[str]) -> frozenset[str]:
+        """Return the checks that some patterns mean, each in turn adding or taking away."""
+        found: set[str] = set()
+        others = self.states.keys() - self.row.kills - self.row.inconclusive
+        for pattern in patterns:
+            name = pattern.removeprefix("!")
+            beginning = name.removesuffix("*")
+            meant = {
+                c for c in others if c == name or (name != beginning and c.startswith(beginning))
+            }
+            found = found - meant if pattern.startswith("!") else found | meant
+            if not meant and name == beginning and name in self.states:
+                found.add(name)  # named, yet killed or inconclusive: the row contradicts itself
+        return frozenset(found)
 
     def _known(self, checks: frozenset[str]) -> frozenset[str]:
         """Return those checks that take part in this proof."""
@@ -137,13 +158,24 @@ class Server:
     table: Sequence[Mapping[str, str]]
 
 
-def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
-    """Read the kill list; anything unknown or missing raises ``GateproofError``."""
+def _tables(text: str | None) -> dict[str, dict[str, Any]]:
     if text is None:
         text = (files("gateproof.suites") / "kills.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def load_elsewhere(text: str | None = None) -> Mapping[str, str]:
+    """Return the checks that are shown elsewhere, each with the place and the reason."""
+    return _tables(text).get(ELSEWHERE, {})
+
+
+def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
+    """Read the kill list; anything unknown or missing raises ``GateproofError``."""
     groups = (*profile_names(), GATEWAY, GENERATIVE)
     rows = []
-    for group, faults in tomllib.loads(text).items():
+    for group, faults in _tables(text).items():
+        if group == ELSEWHERE:
+            continue
         if group not in groups:
             raise unknown_name("table in kills.toml", group, groups)
         valid = ("profile", "finds") if group == GENERATIVE else (
@@ -154,8 +186,17 @@ def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
                 if key not in valid:
                     raise unknown_name(f"key of {group}.{fault} in kills.toml", key, valid)
             profile = row.get("profile") or (group if group in profile_names() else "openai")
-            sets = {key: frozenset(row.get(key, ())) for key in valid if key != "profile"}
-            rows.append(Expectation(group, fault, profile=profile, **sets))
+            rows.append(
+                Expectation(
+                    group,
+                    fault,
+                    profile=profile,
+                    kills=frozenset(row.get("kills", ())),
+                    untestable=tuple(row.get("untestable", ())),
+                    inconclusive=frozenset(row.get("inconclusive", ())),
+                    finds=frozenset(row.get("finds", ())),
+                )
+            )
     return tuple(rows)
 
 
@@ -367,9 +408,10 @@ class Gaps:
 
 
 def gaps(server: Server, outcomes: Sequence[Outcome], checks: Mapping[str, Check]) -> Gaps:
-    """Find what the rows of a whole proof leave open."""
+    """Find what the rows of a whole proof leave open, but for what is shown elsewhere."""
+    excepted = load_elsewhere()
     killers: dict[str, set[str]] = {
-        id_: set() for id_, item in checks.items() if not item.generative
+        id_: set() for id_, item in checks.items() if not item.generative and id_ not in excepted
     }
     found: set[str] = set()
     for outcome in outcomes:
@@ -382,7 +424,7 @@ def gaps(server: Server, outcomes: Sequence[Outcome], checks: Mapping[str, Check
         groups.setdefault(frozenset(names), []).append(check)
     listed = {_base(outcome.row.fault) for outcome in outcomes}
     return Gaps(
-        unproven=tuple(sorted(check for check in checks if check not in found)),
+        unproven=tuple(sorted(check for check in checks if check not in found | excepted.keys())),
         alike=tuple(tuple(sorted(same)) for names, same in groups.items() if names and same[1:]),
         unlisted=tuple(
             row["name"]

@@ -133,10 +133,7 @@ def text_of(exchange: Exchange) -> str:
 
 def texts(exchange: Exchange) -> str:
     """Return the text of an answer, streamed or not."""
-    got = openai.response(exchange)
-    if got.media_type == "application/json" or b'"chat.completion"' in got.body[:400]:
-        return text_of(exchange)
-    return only(streamed(exchange)).content
+    return only(streamed(exchange)).content if exchange.events else text_of(exchange)
 
 
 def oddness(data: str) -> Oddness:
