@@ -1,7 +1,8 @@
 """Requests through the gateway to an upstream that we control and that misbehaves as asked.
 
 How the upstream behaves is part of the model's name, so it reaches the upstream through any
-gateway that forwards the name. Each message carries a tag (the scenario's canary and the
+gateway that forwards the name; no name has a comma, because some gateways take one for the end.
+Each message carries a tag (the scenario's canary and the
 exchange's label), which joins the upstream's journal to the exchange.
 The upstream does what it is told to the letter (``Repeat exactly: …``), so what differs at the
 client was done by the gateway. Where the upstream is odd but legal, the same is asked without the
@@ -63,7 +64,7 @@ TEXT = "Grüße aus Köln, 東京 and Ελλάδα: naïve café, 100 % 🙂 �
 PAUSE_MS = 2000  # a pause that any gateway must bear: reasoning models pause ten times as long
 ITL_MS = 40
 TOKENS = 25
-RETRY_AFTER_S = 3
+RETRY_AFTER_S = 7  # what the upstream says of a 429
 USAGE = (1234, 567)
 STATUS_CODES = (400, 401, 403, 404, 429, 500, 503)
 FINISHES = ("length", "content_filter")
@@ -143,7 +144,7 @@ def PLAIN(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
 @scenario("upstream.usage", needs=["upstream", "chat.stream.usage"])
 def USAGE_COUNTS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream report token counts of our choice."""
-    counts = f"usage={USAGE[0]},{USAGE[1]}"
+    counts = f"usage={USAGE[0]}:{USAGE[1]}"
     yield [
         _ask(use, "plain", counts),
         _ask(use, "stream", counts, stream=True, stream_options={"include_usage": True}),
@@ -248,13 +249,13 @@ def PRESTREAM_ERROR(use: Use) -> Steps:  # noqa: N802  # the decorator makes it 
 def STATUSES(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream refuse with one status after the other."""
     for status in STATUS_CODES:  # one at a time: a gateway may rest an upstream that fails often
-        yield _ask(use, str(status), f"status={status},1")
+        yield _ask(use, str(status), f"status={status}")
 
 
 @scenario("upstream.rate-limited", needs=["upstream", "chat"], retry_429=False)
 def RATE_LIMITED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
-    """Have the upstream refuse with 429 and a Retry-After of three seconds."""
-    yield _ask(use, "plain", f"status=429,{RETRY_AFTER_S}")
+    """Have the upstream refuse with 429 and a Retry-After of seven seconds."""
+    yield _ask(use, "plain", "status=429")
 
 
 @scenario("upstream.odd-errors", needs=["upstream", "chat"], retry_429=False)
