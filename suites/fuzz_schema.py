@@ -9,6 +9,8 @@ from gateproof.transcript import Exchange, Transcript
 from .refusal import answered, shown
 from .scenarios.fuzz import CONVERSATIONS, NEGATIVE, POSITIVE
 
+SHOWN_BYTES = 300  # of a request; the whole of it is in the transcript
+
 Case = tuple[int, Exchange]
 
 
@@ -25,9 +27,15 @@ def smallest(seen: Transcript, failing: Iterator[tuple[Case, str]], wanted: str)
     found = list(failing)
     if not found:
         return
-    (index, _), told = found[0]
-    others = f" ({len(found)} of {len(seen)} requests)" if len(found) > 1 else ""
-    raise Finding(wanted=wanted, got=f"{told}{others}", at=Place(exchange=index))
+    (index, exchange), told = found[0]
+    others = f"; {len(found)} of {len(seen)} requests, this is the smallest" * (len(found) > 1)
+    ask = exchange.ask
+    sent = ask.body[:SHOWN_BYTES].decode(errors="replace")
+    raise Finding(
+        wanted=wanted,
+        got=f"{told}; to {ask.method} {ask.path} {sent}{others}",
+        at=Place(exchange=index),
+    )
 
 
 @check("fuzz.schema-conformance", on=[POSITIVE, NEGATIVE], generative=True)
@@ -71,7 +79,7 @@ def test_invalid_request_is_refused(seen: Transcript) -> str:
     def failing() -> Iterator[tuple[Case, str]]:
         for case in cases(seen):
             if answered(case[1]) and breaks_document(profile, case[1].ask):
-                yield case, f"answered: {case[1].ask.body[:300].decode(errors='replace')}"
+                yield case, f"answered with status {openai.response(case[1]).status}"
 
     smallest(seen, failing(), "a refusal with a 4xx")
     return f"{len(seen)} requests"

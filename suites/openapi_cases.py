@@ -19,6 +19,7 @@ one document: its events are held against ``itemSchema`` one by one.
 
 import functools
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -123,7 +124,9 @@ def problems(profile: str, exchange: Exchange) -> list[str]:
     try:
         case.validate_response(answer, checks=named)
     except FailureGroup as group:
-        found += [f"{failure.title}: {_one_line(failure.message)}" for failure in group.exceptions]
+        found += [
+            f"{failure.title}: {_first_part(failure.message)}" for failure in group.exceptions
+        ]
     if streamed and not found:
         found += _event_problems(profile, operation, exchange)
     return found
@@ -292,6 +295,11 @@ def _event_problems(profile: str, operation: str, exchange: Exchange) -> Iterato
             where = "/".join(map(str, deepest.absolute_path)) or "the event"
             yield f"an event does not fit itemSchema, at {where}: {_one_line(deepest.message)}"
             return
+
+
+def _first_part(message: str) -> str:
+    """Return what is wrong, without the schema that Schemathesis prints after it."""
+    return _one_line(re.split(r"\n\s*(?:Validated against|Schema)", message)[0])
 
 
 def _one_line(text: str, limit: int = 240) -> str:
