@@ -27,12 +27,23 @@ EXTENSIONS = {
     "x-gateproof-generate",
     "x-gateproof-inferred",
     "x-gateproof-model",
+    "x-gateproof-not-generated",
     "x-gateproof-requirements",
 }
 CHAT = "/chat/completions"
 ERRORS = {"400", "401", "403", "404", "405", "413", "415", "422", "429", "500", "502", "503", "504"}
 
 each_profile = pytest.mark.parametrize("name", profile_names())
+
+
+def has_streamed_chat(name: str) -> bool:
+    """Tell whether a profile's document has a chat route that streams."""
+    chat = _read(load_profile(name).document)["paths"].get(CHAT, {"post": {"responses": {}}})
+    answer = chat["post"]["responses"].get("200", {"content": {}})
+    return "text/event-stream" in answer["content"]
+
+
+each_chat = pytest.mark.parametrize("name", list(filter(has_streamed_chat, profile_names())))
 
 
 def nodes(node: object, path: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -145,11 +156,19 @@ def test_every_body_has_an_example(name: str) -> None:
     assert [path for path, _, media in media_types(document) if not media.get("examples")] == []
 
 
+def data_of_events(document: dict[str, Any], schema: dict[str, Any]) -> tuple[object, bool]:
+    """Return the schema of the JSON in an event's data, and whether an end mark is known too."""
+    name = schema["$ref"].rpartition("/")[2]
+    data = document["components"]["schemas"][name]["properties"]["data"]
+    forms = data.get("anyOf", [data])
+    contents = [form["contentSchema"] for form in forms if "contentSchema" in form]
+    return contents[0], {"[DONE]"} <= {form.get("const") for form in forms}
+
+
 @each_profile
 def test_every_stream_example_keeps_its_schema(name: str) -> None:
     """Each event of each example stream is valid, the JSON in its data too, and [DONE] is last."""
     document = load_document(load_profile(name))
-    data_schema = {"$ref": "#/components/schemas/ChatEventData"}
     streams = [
         (media["itemSchema"], example["dataValue"])
         for _, kind, media in media_types(document)
@@ -158,16 +177,17 @@ def test_every_stream_example_keeps_its_schema(name: str) -> None:
     ]
     broken = []
     for schema, events in streams:
-        assert [event["data"] == "[DONE]" for event in events] == [False] * (len(events) - 1) + [
-            True
-        ]
+        data_schema, has_end_mark = data_of_events(document, schema)
+        assert isinstance(data_schema, dict)
+        ends = [number for number, event in enumerate(events) if event["data"] == "[DONE]"]
+        assert ends == ([len(events) - 1] if has_end_mark else [])
         for event in events:
             broken += errors_of(document, schema, event)
-        for event in events[:-1]:
-            broken += errors_of(document, data_schema, json.loads(event["data"]))
+            if event["data"] != "[DONE]":
+                broken += errors_of(document, data_schema, json.loads(event["data"]))
 
     assert broken == []
-    assert streams != []
+    assert streams or name == "omai"  # its reference has no streams
 
 
 def answer(status: int, kind: str, body: bytes) -> Response:
@@ -204,7 +224,7 @@ def stream_example(document: dict[str, Any]) -> bytes:
         pytest.param(b'"stop"', b'"eos"', False, id="unknown finish"),
     ],
 )
-@each_profile
+@each_chat
 def test_schemathesis_judges_events(name: str, old: bytes, new: bytes, fits: bool) -> None:  # noqa: FBT001  # a table's column
     """Schemathesis takes a right stream, with legal additions, and refuses a wrong event."""
     document = load_document(load_profile(name))
@@ -230,7 +250,7 @@ def test_names_of_extensions_are_known(name: str) -> None:
         wrong += [(path, i) for i in node.get("x-gateproof-requirements", ()) if i not in known]
         if node.get("x-gateproof-capability", "chat") not in CAPABILITIES:
             wrong.append((path, node["x-gateproof-capability"]))
-        if node.get("x-gateproof-generate", "ChatRequest") not in schemas:
+        if "x-gateproof-generate" in node and node["x-gateproof-generate"] not in schemas:
             wrong.append((path, node["x-gateproof-generate"]))
 
     assert wrong == []
@@ -240,8 +260,10 @@ def test_names_of_extensions_are_known(name: str) -> None:
 def test_the_vendors_statements_are_placed(name: str) -> None:
     """A document names each statement of its own vendor that the wire shows."""
     profile = load_profile(name)
-    own = {r.id for r in load_requirements().values() if r.profile == name and r.id.isupper()}
-    on_the_wire = {i for i in own if load_requirements()[i].judged_by}
+    own = {r.id: r for r in load_requirements().values() if r.profile == name and r.id[0].isupper()}
+    on_the_wire = {
+        i for i, r in own.items() if r.judged_by or r.excused.startswith("not yet judged: ")
+    }
     document = load_document(profile)
     named = {i for _, node in nodes(document) for i in node.get("x-gateproof-requirements", ())}
 
@@ -268,10 +290,11 @@ def test_operations_are_described(name: str) -> None:
 @each_profile
 def test_no_vendor_is_a_default(name: str) -> None:
     """The server of a document is this machine unless someone names another."""
-    servers = load_document(load_profile(name))["servers"]
+    profile = load_profile(name)
+    servers = load_document(profile)["servers"]
 
     assert [(s["url"], s["variables"]["origin"]["default"]) for s in servers] == [
-        ("{origin}/v1", "http://127.0.0.1:8080")
+        ("{origin}" + profile.base_path, "http://127.0.0.1:8080")
     ]
 
 
@@ -300,6 +323,5 @@ def test_the_data_is_read_from_an_installed_package(tmp_path: Path) -> None:
 
     assert done.stdout.splitlines() == [
         str(tmp_path / "gateproof" / "specs" / "__init__.py"),
-        "openai 3",
-        "osmapi 2",
+        *(f"{name} {len(_read(load_profile(name).document)['paths'])}" for name in profile_names()),
     ]
