@@ -46,14 +46,14 @@ def generation_document(profile: Profile, claims: Collection[str] | None = None)
         if "x-gateproof-generate" in schema:
             schemas[name] = schemas[schema["x-gateproof-generate"]]
     document["components"]["schemas"] = _without_unclaimed(schemas, claimed, schemas)
-    document["paths"] = _generated_paths(document["paths"], claimed)
+    document["paths"] = _generated_paths(document, claimed)
     return document
 
 
-def _generated_paths(paths: dict[str, Any], claims: frozenset[str]) -> dict[str, Any]:
+def _generated_paths(document: dict[str, Any], claims: frozenset[str]) -> dict[str, Any]:
     """Keep the operations that are claimed and for which generated requests are fair.
 
-    A link to an operation that is left out goes with it.
+    Links to an operation that is left out, and parameters that are not generated, go too.
     """
     kept = {
         path: {
@@ -62,12 +62,20 @@ def _generated_paths(paths: dict[str, Any], claims: frozenset[str]) -> dict[str,
             if operation.get("x-gateproof-capability") in claims | {None}
             and "x-gateproof-not-generated" not in operation
         }
-        for path, item in paths.items()
+        for path, item in document["paths"].items()
     }
     kept = {path: item for path, item in kept.items() if item}
     operations = [operation for item in kept.values() for operation in item.values()]
     names = {operation["operationId"] for operation in operations}
+    shared = document["components"].get("parameters", {})
     for operation in operations:
+        if "parameters" in operation:
+            operation["parameters"] = [
+                parameter
+                for parameter in operation["parameters"]
+                if "x-gateproof-not-generated"
+                not in shared.get(str(parameter.get("$ref")).rpartition("/")[2], parameter)
+            ]
         for response in operation["responses"].values():
             if "links" in response:
                 response["links"] = {
@@ -78,7 +86,9 @@ def _generated_paths(paths: dict[str, Any], claims: frozenset[str]) -> dict[str,
     return kept
 
 
-def _without_unclaimed(node: Any, claims: frozenset[str], schemas: dict[str, Any]) -> Any:  # any JSON
+def _without_unclaimed(
+    node: Any, claims: frozenset[str], schemas: dict[str, Any]
+) -> Any:  # any JSON
     """Drop the members and the alternatives that are tied to a capability outside the claims."""
 
     def kept(value: object) -> bool:

@@ -65,6 +65,7 @@ SURFACES = (
     "http",
     "images",
     "load",
+    "messages",
     "models",
     "streaming",
     "tools",

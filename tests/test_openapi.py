@@ -94,6 +94,15 @@ def test_what_cannot_be_generated_fairly_is_left_out() -> None:
     assert list(paths) == [CHAT, "/models", "/models/{model}", "/completions", "/embeddings"]
 
 
+def test_a_parameter_that_cannot_be_generated_fairly_is_left_out() -> None:
+    """A parameter that says why it is not generated is left out of its operations."""
+    document = generation_document(load_profile("anthropic"))
+
+    assert document["paths"]["/messages"]["post"]["parameters"] == [
+        {"$ref": "#/components/parameters/Version"}
+    ]
+
+
 def test_a_narrower_schema_of_another_file_is_brought_in() -> None:
     """A schema shared with another document keeps its narrower form."""
     profile = load_profile("osmapi")

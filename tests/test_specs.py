@@ -31,16 +31,23 @@ EXTENSIONS = {
     "x-gateproof-requirements",
 }
 CHAT = "/chat/completions"
+MESSAGES = "/messages"
 ERRORS = {"400", "401", "403", "404", "405", "413", "415", "422", "429", "500", "502", "503", "504"}
 
 each_profile = pytest.mark.parametrize("name", profile_names())
 
 
+def paths_of(name: str) -> dict[str, Any]:
+    """Return the paths of a profile's document."""
+    paths = _read(load_profile(name).document)["paths"]
+    assert isinstance(paths, dict)
+    return paths
+
+
 def has_streamed_chat(name: str) -> bool:
     """Tell whether a profile's document has a chat route that streams."""
-    chat = _read(load_profile(name).document)["paths"].get(CHAT, {"post": {"responses": {}}})
-    answer = chat["post"]["responses"].get("200", {"content": {}})
-    return "text/event-stream" in answer["content"]
+    chat = paths_of(name).get(CHAT)
+    return chat is not None and "text/event-stream" in chat["post"]["responses"]["200"]["content"]
 
 
 each_chat = pytest.mark.parametrize("name", list(filter(has_streamed_chat, profile_names())))
@@ -199,12 +206,13 @@ def answer(status: int, kind: str, body: bytes) -> Response:
     return Response(status, headers, body, request, elapsed=0.1, verify=False)
 
 
-def stream_example(document: dict[str, Any]) -> bytes:
-    """Write the first example stream as bytes."""
-    responses = document["paths"][CHAT]["post"]["responses"]
+def stream_example(document: dict[str, Any], path: str = CHAT) -> bytes:
+    """Write the first example stream of a route as bytes."""
+    responses = document["paths"][path]["post"]["responses"]
     media = responses["200"]["content"]["text/event-stream"]
     events = next(iter(media["examples"].values()))["dataValue"]
-    return "".join(f"data: {event['data']}\n\n" for event in events).encode()
+    lines = [[f"{name}: {value}\n" for name, value in event.items()] for event in events]
+    return "".join("".join(event) + "\n" for event in lines).encode()
 
 
 @pytest.mark.parametrize(
@@ -226,7 +234,7 @@ def stream_example(document: dict[str, Any]) -> bytes:
 )
 @each_chat
 def test_schemathesis_judges_events(name: str, old: bytes, new: bytes, fits: bool) -> None:  # noqa: FBT001  # a table's column
-    """Schemathesis takes a right stream, with legal additions, and refuses a wrong event."""
+    """Schemathesis takes a right stream, with legal additions, and refuses a wrong one."""
     document = load_document(load_profile(name))
     operation = openapi.from_dict(document)[CHAT]["POST"]
     response = answer(200, "text/event-stream", stream_example(document).replace(old, new))
@@ -234,7 +242,38 @@ def test_schemathesis_judges_events(name: str, old: bytes, new: bytes, fits: boo
     if fits:
         operation.validate_response(response)
     else:
-        with pytest.raises(Failure, match="SSE event violates schema"):
+        with pytest.raises(Failure, match=r"SSE event (payload )?violates"):
+            operation.validate_response(response)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fits"),
+    [
+        pytest.param(b"", b"", True, id="as it is"),
+        pytest.param(b'"ping"', b'"ping","x":1', True, id="further member"),
+        pytest.param(b"ping", b"pong", True, id="further type"),
+        pytest.param(b"event: message_stop\n", b"", False, id="no event line"),
+        pytest.param(b'"usage":{"input_tokens":20,"output_tokens":1}', b'"u":1', False, id="usage"),
+        pytest.param(b'"content_block":', b'"block":', False, id="no content_block"),
+        pytest.param(b'"index":0,"delta"', b'"delta"', False, id="no index"),
+        pytest.param(b'"text":"A piece"', b'"content":"A piece"', False, id="no text"),
+        pytest.param(b'{"type":"ping"}', b'{"choices":[]}', False, id="an event of OpenAI's"),
+    ],
+)
+@pytest.mark.parametrize("name", [n for n in profile_names() if MESSAGES in paths_of(n)])
+def test_schemathesis_judges_messages(name: str, old: bytes, new: bytes, fits: bool) -> None:  # noqa: FBT001  # a table's column
+    """Schemathesis takes a right message stream, with legal additions, and refuses a wrong one."""
+    document = load_document(load_profile(name))
+    operation = openapi.from_dict(document)[MESSAGES]["POST"]
+    body = stream_example(document, MESSAGES)
+    assert old in body
+
+    response = answer(200, "text/event-stream", body.replace(old, new))
+
+    if fits:
+        operation.validate_response(response)
+    else:
+        with pytest.raises(Failure, match=r"SSE event (payload )?violates"):
             operation.validate_response(response)
 
 
