@@ -54,6 +54,7 @@ class Kind(StrEnum):
 
 
 SURFACES = (
+    "account",
     "audio",
     "chat",
     "completions",

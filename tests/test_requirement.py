@@ -35,8 +35,16 @@ OSMAPI_NUMBERS = (
     *range(40, 48),  # cost
     *range(50, 55),  # errors and limits
 )
-STATEMENTS = {"OSM": [f"{number:02}" for number in OSMAPI_NUMBERS]}
-"""The numbers of each vendor's statements, in the order of its pages."""
+STATEMENTS = {
+    "LOSI": [
+        *(f"{number:02}" for number in range(1, 47)),
+        *("25a", "25b", "25c"),  # streaming
+        *("29a", "29b", "29c", "29d"),  # deleting a key
+        *("30a", "30b"),  # function calling
+    ],
+    "OSM": [f"{number:02}" for number in OSMAPI_NUMBERS],
+}
+"""The numbers of each vendor's statements."""
 
 
 def test_a_row_becomes_a_requirement(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from openapi_spec_validator.readers import read_from_filename
 from schemathesis import openapi
+from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import Failure
 from schemathesis.core.result import Ok
 from schemathesis.core.transport import Response
@@ -23,6 +24,7 @@ from gateproof.profile import load_profile, profile_names
 from gateproof.requirement import CAPABILITIES, load_requirements
 
 EXTENSIONS = {
+    "x-gateproof-bearer",
     "x-gateproof-capability",
     "x-gateproof-generate",
     "x-gateproof-inferred",
@@ -275,6 +277,34 @@ def test_schemathesis_judges_messages(name: str, old: bytes, new: bytes, fits: b
     else:
         with pytest.raises(Failure, match=r"SSE event (payload )?violates"):
             operation.validate_response(response)
+
+
+def test_stateful_schemathesis_follows_the_life_of_a_key() -> None:
+    """The links of Losi's document lead from a created key to its use and to its end.
+
+    Links that Schemathesis infers by itself are turned off: one deletes the keys that it is shown.
+    """
+    no_inference = {"phases": {"stateful": {"inference": {"algorithms": []}}}}
+    schema = openapi.from_dict(
+        load_document(load_profile("losi")), config=SchemathesisConfig.from_dict(no_inference)
+    )
+    transitions: Any = schema.as_state_machine()._transitions  # type: ignore[attr-defined]  # no public way
+
+    links = {link.full_name for each in transitions.operations.values() for link in each.outgoing}
+
+    assert links == {
+        "DELETE /api-keys -> [200] listAfterwards -> GET /api-keys",
+        "GET /models -> [200] retrieveFirst -> GET /models/{model}",
+        *(
+            f"POST /api-keys -> [{status}] {link}"
+            for status in (200, 201)
+            for link in (
+                "useKey -> GET /models",
+                "findKey -> GET /api-keys",
+                "deleteKey -> DELETE /api-keys",
+            )
+        ),
+    }
 
 
 @each_profile
