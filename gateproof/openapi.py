@@ -103,6 +103,8 @@ def _without_unclaimed(
     if not isinstance(node, dict):
         return node
     changed = {key: _without_unclaimed(value, claims, schemas) for key, value in node.items()}
+    if changed.get("anyOf") == []:
+        changed["anyOf"] = [False]  # no alternative is left, and an empty list is no schema
     if isinstance(node.get("properties"), dict):
         changed["properties"] = {
             key: value
@@ -153,14 +155,24 @@ def _localise(node: Any, home: str, waiting: list[tuple[str, str, str]]) -> Any:
     changed = {key: _localise(value, home, waiting) for key, value in node.items()}
     narrower = node.get("x-gateproof-generate")
     if home and isinstance(narrower, str):
-        waiting.append((home, "schemas", narrower))
-        changed["x-gateproof-generate"] = f"{home.removesuffix('.yaml')}.{narrower}"
-    reference = node.get("$ref")
-    if isinstance(reference, str):
-        file, _, pointer = reference.partition("#/components/")
-        file = file or home
-        if file:
-            section, _, key = pointer.partition("/")
-            waiting.append((file, section, key))
-            changed["$ref"] = f"#/components/{section}/{file.removesuffix('.yaml')}.{key}"
+        reference = _localised_reference(f"#/components/schemas/{narrower}", home, waiting)
+        changed["x-gateproof-generate"] = reference.rpartition("/")[2]
+    if isinstance(node.get("$ref"), str):
+        changed["$ref"] = _localised_reference(node["$ref"], home, waiting)
+    if isinstance(node.get("mapping"), dict) and "propertyName" in node:  # a discriminator
+        changed["mapping"] = {
+            value: _localised_reference(reference, home, waiting)
+            for value, reference in node["mapping"].items()
+        }
     return changed
+
+
+def _localised_reference(reference: str, home: str, waiting: list[tuple[str, str, str]]) -> str:
+    """Return the local form of a reference in a file; one to another file is noted."""
+    file, _, pointer = reference.partition("#/components/")
+    file = file or home
+    if not file:
+        return reference
+    section, _, key = pointer.partition("/")
+    waiting.append((file, section, key))
+    return f"#/components/{section}/{file.removesuffix('.yaml')}.{key}"

@@ -33,6 +33,16 @@ def test_shared_parts_are_brought_in() -> None:
     }
 
 
+def test_a_discriminator_is_brought_in() -> None:
+    """The mapping of a discriminator names the local components too."""
+    schemas = load_document(load_profile("lunos"))["components"]["schemas"]
+
+    assert schemas["Completion"]["discriminator"]["mapping"] == {
+        "text_completion": "#/components/schemas/openai.Completion",
+        "completion": "#/components/schemas/OwnCompletion",
+    }
+
+
 @pytest.mark.parametrize("name", profile_names())
 def test_no_reference_leaves_the_document(name: str) -> None:
     """A bundled document refers to nothing outside itself."""
@@ -73,6 +83,14 @@ def test_unclaimed_capabilities_are_not_generated() -> None:
         {"const": "auto", "x-gateproof-capability": "tools.auto"}
     ]
     assert len(schemas["ConversationToGenerate"]["anyOf"]) == 2
+
+
+def test_no_alternative_is_left() -> None:
+    """A choice none of whose alternatives is claimed can be met by nothing, and is valid still."""
+    document = generation_document(load_profile("osmapi"), {"chat", "tools"})
+    request = document["components"]["schemas"]["ChatRequest"]
+
+    assert request["properties"]["tool_choice"] == {"anyOf": [False]}
 
 
 def test_unclaimed_operations_are_not_generated() -> None:

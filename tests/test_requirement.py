@@ -42,6 +42,7 @@ STATEMENTS = {
         *("29a", "29b", "29c", "29d"),  # deleting a key
         *("30a", "30b"),  # function calling
     ],
+    "LUNOS": [*(f"{number:02}" for number in range(1, 64)), "54a"],
     "OSM": [f"{number:02}" for number in OSMAPI_NUMBERS],
 }
 """The numbers of each vendor's statements."""
