@@ -160,7 +160,7 @@ def test_generated_requests_are_valid(name: str, path: str, method: str) -> None
 
     @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
     @settings(
-        max_examples=40,
+        max_examples=20,
         database=None,
         deadline=None,
         derandomize=True,

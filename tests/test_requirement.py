@@ -43,6 +43,18 @@ STATEMENTS = {
         *("30a", "30b"),  # function calling
     ],
     "LUNOS": [*(f"{number:02}" for number in range(1, 64)), "54a"],
+    "OMAI": [
+        f"{number:02}"
+        for numbers in (
+            range(1, 7),  # keys and login
+            range(10, 19),  # chat
+            range(20, 26),  # embeddings
+            range(30, 34),  # errors
+            range(40, 43),  # limits
+            range(50, 53),  # packages and gaps
+        )
+        for number in numbers
+    ],
     "OSM": [f"{number:02}" for number in OSMAPI_NUMBERS],
 }
 """The numbers of each vendor's statements."""
