@@ -52,7 +52,7 @@ def has_streamed_chat(name: str) -> bool:
     return chat is not None and "text/event-stream" in chat["post"]["responses"]["200"]["content"]
 
 
-each_chat = pytest.mark.parametrize("name", list(filter(has_streamed_chat, profile_names())))
+each_chat = pytest.mark.parametrize("name", [n for n in profile_names() if has_streamed_chat(n)])
 
 
 def nodes(node: object, path: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -284,7 +284,7 @@ def test_stateful_schemathesis_follows_the_life_of_a_key() -> None:
 
     Links that Schemathesis infers by itself are turned off: one deletes the keys that it is shown.
     """
-    no_inference = {"phases": {"stateful": {"inference": {"algorithms": []}}}}
+    no_inference: dict[str, Any] = {"phases": {"stateful": {"inference": {"algorithms": []}}}}
     schema = openapi.from_dict(
         load_document(load_profile("losi")), config=SchemathesisConfig.from_dict(no_inference)
     )
