@@ -305,8 +305,10 @@ class Client:
             # The wire is judged, not the compression: we ask for none.
             ("accept-encoding", "identity"),
             *target.headers.items(),
-            *((name, self._secrets[env]) for name, env in target.secret_headers.items()),
         ]
+        # Without a key of its own a target takes its key in a secret header.
+        if ask.auth == "key" or target.key_env:
+            headers += [(name, self._secrets[env]) for name, env in target.secret_headers.items()]
         if ask.auth == "key":
             if target.key_env:
                 headers.append(("authorization", f"Bearer {self._secrets[target.key_env]}"))

@@ -154,7 +154,9 @@ def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
                 if key not in valid:
                     raise unknown_name(f"key of {group}.{fault} in kills.toml", key, valid)
             profile = row.get("profile") or (group if group in profile_names() else "openai")
-            sets = {key: frozenset(row.get(key, ())) for key in valid if key != "profile"}
+            sets: dict[str, Any] = {
+                key: frozenset(row.get(key, ())) for key in valid if key != "profile"
+            }
             rows.append(Expectation(group, fault, profile=profile, **sets))
     return tuple(rows)
 
