@@ -3,7 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: audit test check types clean
+.PHONY: audit example-litellm test check types clean
+
+example-litellm: $(READY)  ## audit the LiteLLM proxy in front of the reference server
+	$(BIN)/python examples/litellm/run.py
 
 audit: $(READY)  ## start the reference server, audit it, write a report folder
 	$(BIN)/gateproof audit

@@ -219,6 +219,9 @@ def judge(  # noqa: PLR0911  # one return a verdict
             reason=override.reason if override else "",
         )
     except Untestable as reason:
+        if override is not None and override.departs:
+            # What it lacks is what the vendor does otherwise by its own documents.
+            return result("not-applicable", reason=f"{reason}; {override.reason}")
         return result("untestable", reason=str(reason))
     except Inconclusive as reason:
         return result("inconclusive", reason=str(reason))

@@ -30,7 +30,8 @@ from gateproof.wire import Read
 
 __all__ = ["Client"]
 
-MAX_RECEIVED_BYTES = 16 * 1024 * 1024  # a thousand times an ordinary answer
+# A thousand times an ordinary answer; decoded, a hostile body takes a hundred times its size.
+MAX_RECEIVED_BYTES = 4 * 1024 * 1024
 CONNECT_TIMEOUT_S = 10.0
 MAX_RETRY_AFTER_S = 20.0
 if importlib.util.find_spec("sniffio") is None:
@@ -304,8 +305,10 @@ class Client:
             # The wire is judged, not the compression: we ask for none.
             ("accept-encoding", "identity"),
             *target.headers.items(),
-            *((name, self._secrets[env]) for name, env in target.secret_headers.items()),
         ]
+        # Without a key of its own a target takes its key in a secret header.
+        if ask.auth == "key" or target.key_env:
+            headers += [(name, self._secrets[env]) for name, env in target.secret_headers.items()]
         if ask.auth == "key":
             if target.key_env:
                 headers.append(("authorization", f"Bearer {self._secrets[target.key_env]}"))

@@ -5,7 +5,9 @@ part of another file becomes a component of its own, named after the file (``ope
 that no reader needs to resolve files, from a wheel or from a checkout.
 
 For generated requests there is a second form: each request schema that names a narrower one by
-``x-gateproof-generate`` is replaced by it, less what hangs on a capability the target lacks.
+``x-gateproof-generate`` is replaced by it, less what hangs on a capability the target lacks. Whole
+operations are left out for that reason too, or because ``x-gateproof-not-generated`` tells why no
+generated request is fair.
 """
 
 import copy
@@ -38,16 +40,55 @@ def generation_document(profile: Profile, claims: Collection[str] | None = None)
     Without claims they are the profile's. Response schemas are as in ``load_document``.
     """
     document = load_document(profile)
+    claimed = frozenset(profile.claims if claims is None else claims)
     schemas = document["components"]["schemas"]
     for name, schema in list(schemas.items()):
         if "x-gateproof-generate" in schema:
             schemas[name] = schemas[schema["x-gateproof-generate"]]
-    claimed = profile.claims if claims is None else claims
-    document["components"]["schemas"] = _without_unclaimed(schemas, frozenset(claimed), schemas)
+    document["components"]["schemas"] = _without_unclaimed(schemas, claimed, schemas)
+    document["paths"] = _generated_paths(document, claimed)
     return document
 
 
-def _without_unclaimed(node: Any, claims: frozenset[str], schemas: dict[str, Any]) -> Any:  # noqa: ANN401  # any JSON
+def _generated_paths(document: dict[str, Any], claims: frozenset[str]) -> dict[str, Any]:
+    """Keep the operations that are claimed and for which generated requests are fair.
+
+    Links to an operation that is left out, and parameters that are not generated, go too.
+    """
+    kept = {
+        path: {
+            method: operation
+            for method, operation in item.items()
+            if operation.get("x-gateproof-capability") in claims | {None}
+            and "x-gateproof-not-generated" not in operation
+        }
+        for path, item in document["paths"].items()
+    }
+    kept = {path: item for path, item in kept.items() if item}
+    operations = [operation for item in kept.values() for operation in item.values()]
+    names = {operation["operationId"] for operation in operations}
+    shared = document["components"].get("parameters", {})
+    for operation in operations:
+        if "parameters" in operation:
+            operation["parameters"] = [
+                parameter
+                for parameter in operation["parameters"]
+                if "x-gateproof-not-generated"
+                not in shared.get(str(parameter.get("$ref")).rpartition("/")[2], parameter)
+            ]
+        for response in operation["responses"].values():
+            if "links" in response:
+                response["links"] = {
+                    name: link
+                    for name, link in response["links"].items()
+                    if link["operationId"] in names
+                }
+    return kept
+
+
+def _without_unclaimed(
+    node: Any, claims: frozenset[str], schemas: dict[str, Any]
+) -> Any:  # any JSON
     """Drop the members and the alternatives that are tied to a capability outside the claims."""
 
     def kept(value: object) -> bool:
@@ -62,6 +103,8 @@ def _without_unclaimed(node: Any, claims: frozenset[str], schemas: dict[str, Any
     if not isinstance(node, dict):
         return node
     changed = {key: _without_unclaimed(value, claims, schemas) for key, value in node.items()}
+    if changed.get("anyOf") == []:
+        changed["anyOf"] = [False]  # no alternative is left, and an empty list is no schema
     if isinstance(node.get("properties"), dict):
         changed["properties"] = {
             key: value
@@ -103,19 +146,33 @@ def _bundle(name: str) -> dict[str, Any]:
     return bundled
 
 
-def _localise(node: Any, home: str, waiting: list[tuple[str, str, str]]) -> Any:  # noqa: ANN401  # any JSON
+def _localise(node: Any, home: str, waiting: list[tuple[str, str, str]]) -> Any:  # any JSON
     """Copy a part, turning its references to other files into local ones, which are noted."""
     if isinstance(node, list):
         return [_localise(item, home, waiting) for item in node]
     if not isinstance(node, dict):
         return node
     changed = {key: _localise(value, home, waiting) for key, value in node.items()}
-    reference = node.get("$ref")
-    if isinstance(reference, str):
-        file, _, pointer = reference.partition("#/components/")
-        file = file or home
-        if file:
-            section, _, key = pointer.partition("/")
-            waiting.append((file, section, key))
-            changed["$ref"] = f"#/components/{section}/{file.removesuffix('.yaml')}.{key}"
+    narrower = node.get("x-gateproof-generate")
+    if home and isinstance(narrower, str):
+        reference = _localised_reference(f"#/components/schemas/{narrower}", home, waiting)
+        changed["x-gateproof-generate"] = reference.rpartition("/")[2]
+    if isinstance(node.get("$ref"), str):
+        changed["$ref"] = _localised_reference(node["$ref"], home, waiting)
+    if isinstance(node.get("mapping"), dict) and "propertyName" in node:  # a discriminator
+        changed["mapping"] = {
+            value: _localised_reference(reference, home, waiting)
+            for value, reference in node["mapping"].items()
+        }
     return changed
+
+
+def _localised_reference(reference: str, home: str, waiting: list[tuple[str, str, str]]) -> str:
+    """Return the local form of a reference in a file; one to another file is noted."""
+    file, _, pointer = reference.partition("#/components/")
+    file = file or home
+    if not file:
+        return reference
+    section, _, key = pointer.partition("/")
+    waiting.append((file, section, key))
+    return f"#/components/{section}/{file.removesuffix('.yaml')}.{key}"

@@ -1,9 +1,11 @@
 """A profile: what a target claims to be, which rules it is held to, and how strictly.
 
 Profiles are data, in ``specs/profiles/*.toml``, read strictly. A profile lists its capabilities one
-by one; what it does not claim is not applicable. Its overrides, each with a reason, change the
-level of a rule, or say that the vendor departs from the upstream by its own documents: then the
-check still runs, and its finding is reported as a departure, never as red.
+by one; what it does not claim is not applicable. A group is a set of capabilities that count only
+when the operator asks for it: what costs more, changes the account, or is not promised by the
+documents themselves. Its overrides, each with a reason, change the level of a rule, or say that the
+vendor departs from the upstream by its own documents: then the check still runs, and its finding is
+reported as a departure, never as red.
 """
 
 import functools
@@ -38,6 +40,7 @@ _TYPES: Mapping[str, type] = {
     "extends": str,
     "auth": str,
     "claims": list,
+    "groups": dict,
     "options": dict,
     "override": list,
 }
@@ -48,7 +51,7 @@ _OVERRIDE_TYPES: Mapping[str, type] = {
     "departs": bool,
     "reason": str,
 }
-_AUTHS = ("bearer",)
+_AUTHS = ("bearer", "x-api-key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,23 @@ class Profile:
     """The file name of its OpenAPI document in ``specs/``."""
     base_path: str
     auth: str
+    """How the key travels: ``bearer`` or ``x-api-key``."""
     claims: frozenset[str]
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
+    """Capabilities that count only when the operator asks for their group, by its name."""
     extends: str = ""
     """The upstream profile whose rules run too."""
     overrides: tuple[Override, ...] = ()
     options: Mapping[str, list[list[str]]] = field(default_factory=dict, hash=False)
+
+    def claims_with(self, groups: Iterable[str]) -> frozenset[str]:
+        """Return the claims and those of these groups; a wrong name raises UsageError."""
+        claimed = self.claims
+        for name in groups:
+            if name not in self.groups:
+                raise unknown_name(f"group of profile {self.name}", name, self.groups)
+            claimed |= self.groups[name]
+        return claimed
 
     def override_of(self, requirement: Requirement) -> Override | None:
         """Return the profile's own word on a rule, if it has one."""
@@ -134,6 +149,7 @@ def _read_profile(file: Traversable) -> Profile:
         raise GateproofError(f"{where}: its name is {content['name']!r}.", "Name both alike.")
     claimable = set(CAPABILITIES) - {"upstream"}
     _require_known(content["claims"], claimable, "capability", where)
+    groups = _read_groups(content.get("groups", {}), frozenset(content["claims"]), where)
     _require_known([content["auth"]], _AUTHS, "auth", where)
     _require_known(content.get("options", {}), OPTIONS, "option", where)
     if "extends" in content:
@@ -148,10 +164,31 @@ def _read_profile(file: Traversable) -> Profile:
         base_path=content["base_path"],
         auth=content["auth"],
         claims=frozenset(content["claims"]),
+        groups=groups,
         extends=content.get("extends", ""),
         overrides=overrides,
         options=content.get("options", {}),
     )
+
+
+def _read_groups(
+    given: Mapping[str, object], claims: frozenset[str], where: str
+) -> Mapping[str, frozenset[str]]:
+    groups: dict[str, frozenset[str]] = {}
+    for name, members in given.items():
+        if not isinstance(members, list) or not members:
+            raise GateproofError(
+                f"{where}: group {name} is {members!r}.", "Give a list of capabilities."
+            )
+        _require_known(members, set(CAPABILITIES) - {"upstream"}, "capability", where)
+        groups[name] = frozenset(members)
+        twice = groups[name] & claims
+        if twice:
+            raise GateproofError(
+                f"{where}: group {name} has {', '.join(sorted(twice))}, which is claimed anyway.",
+                "Keep one of the two.",
+            )
+    return groups
 
 
 def _read_override(row: Mapping[str, object], where: str) -> Override:

@@ -239,7 +239,7 @@ def plan_rows(
 ) -> tuple[Expectation, ...]:
     """Return all that is to be recorded: health, the list's rows, and the server's oddities.
 
-    An oddity stands in every table of the first profile and of the gateway, unless a row names it.
+    An oddity stands in the first table, unless a row names it.
     """
     groups = list(dict.fromkeys(row.group for row in kills if row.group != GENERATIVE))
     kinds = {row["name"]: row["kind"] for row in server.table}
@@ -252,7 +252,7 @@ def plan_rows(
         of = group if group != GATEWAY else "openai"
         rows.append(Expectation(group, "", "healthy", of))
         rows += [row for row in kills if row.group == group]
-        if group in ("openai", GATEWAY):
+        if group == groups[0]:
             rows += [
                 Expectation(group, name, "oddity", of)
                 for name in oddities

@@ -60,10 +60,10 @@ async def record(
 
     async with asyncio.TaskGroup() as group:
         for item in scenarios:
-            if not item.generative:
+            if not (item.generative or item.alone):
                 group.create_task(run_one(item))
-    for item in scenarios:
-        if item.generative:
+    for item in sorted(scenarios, key=lambda item: item.generative):
+        if item.generative or item.alone:
             await run_one(item)
 
 

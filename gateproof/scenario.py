@@ -57,7 +57,9 @@ class Scenario:
 
     ``journal`` asks for the upstream's journal when it is over. ``retry_429`` is off where a 429
     is what the scenario wants to see. ``generative`` scenarios compute for a while before they ask,
-    so they are made after all others, whose arrival times they would disturb.
+    so they are made after all others, whose arrival times they would disturb. ``alone`` is for
+    scenarios whose arrival times are judged: nothing else is asked meanwhile, since a gateway that
+    is busy with our other requests would look like one that gathers chunks.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Scenario:
     journal: bool = False
     retry_429: bool = True
     generative: bool = False
+    alone: bool = False
 
     @property
     def place(self) -> tuple[str, str]:
@@ -88,6 +91,7 @@ def scenario(
     journal: bool = False,
     retry_429: bool = True,
     generative: bool = False,
+    alone: bool = False,
 ) -> Callable[[Callable[[Use], Steps]], Scenario]:
     """Register a generator function as a scenario; its docstring says what it does."""
 
@@ -100,6 +104,7 @@ def scenario(
             journal or "upstream" in needs,
             retry_429,
             generative,
+            alone,
         )
         known = SCENARIOS.get(name)
         if known is not None and known.place != made.place:

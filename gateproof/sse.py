@@ -12,11 +12,13 @@ its blank line.
 
 import re
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 __all__ = ["Anomaly", "Decoder", "Event", "Frame", "Line", "decode"]
 
+MAX_ANOMALIES = 1000  # of each kind: more of them tell nothing new, and a body may be made of them
 BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"[\r\n]")
 
@@ -92,11 +94,13 @@ class Anomaly:
 class Decoder:
     """Feed it reads as they come; it returns the frames that each read completed.
 
-    It keeps all bytes of the frame that is still open, so whoever feeds it bounds the body.
+    It keeps all bytes of the frame that is still open, so whoever feeds it bounds the body; of each
+    kind of anomaly it keeps the first thousand.
     """
 
     def __init__(self) -> None:
         self.anomalies: list[Anomaly] = []
+        self._noted: Counter[str] = Counter()
         self._buffer = bytearray()
         self._base = 0  # offset in the body of the buffer's first byte
         self._scanned = 0  # how much of the buffer is known to hold no line end
@@ -122,9 +126,7 @@ class Decoder:
         if self._buffer:
             self._take_line(len(self._buffer), len(self._buffer))
         if self._lines:
-            self.anomalies.append(
-                Anomaly("unterminated", self._frame_start, _show(self._lines[0].raw))
-            )
+            self._note("unterminated", self._frame_start, _show(self._lines[0].raw))
             frames.append(self._frame(event=None, terminated=False))
         return frames
 
@@ -135,7 +137,7 @@ class Decoder:
                 return []
             self._started = True
             if self._buffer.startswith(BOM):
-                self.anomalies.append(Anomaly("bom", 0, "EF BB BF"))
+                self._note("bom", 0, "EF BB BF")
                 self._drop(len(BOM))
                 self._frame_start = self._base
         frames: list[Frame] = []
@@ -170,9 +172,7 @@ class Decoder:
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            self.anomalies.append(
-                Anomaly("invalid-utf8", start + error.start, _show(raw[error.start : error.end]))
-            )
+            self._note("invalid-utf8", start + error.start, _show(raw[error.start : error.end]))
             text = raw.decode("utf-8", errors="replace")
         name, colon, value = text.partition(":")
         if colon and value.startswith(" "):
@@ -191,14 +191,14 @@ class Decoder:
                 data.append(line.value)
             elif line.name == "id":
                 if "\0" in line.value:
-                    self.anomalies.append(Anomaly("nul-in-id", line.start, _show(line.raw)))
+                    self._note("nul-in-id", line.start, _show(line.raw))
                 else:
                     self._last_id = line.value
             elif line.name == "retry":
                 if not (line.value.isascii() and line.value.isdigit()):
-                    self.anomalies.append(Anomaly("bad-retry", line.start, _show(line.raw)))
+                    self._note("bad-retry", line.start, _show(line.raw))
             else:
-                self.anomalies.append(Anomaly("unknown-field", line.start, _show(line.raw)))
+                self._note("unknown-field", line.start, _show(line.raw))
         joined = "\n".join(data)
         event = None
         # The standard tests the data buffer, which has a LF behind each line, against the empty
@@ -213,7 +213,7 @@ class Decoder:
                 self._base,
             )
         elif any(not line.is_comment for line in self._lines):
-            self.anomalies.append(Anomaly("no-data", self._frame_start, _show(self._lines[0].raw)))
+            self._note("no-data", self._frame_start, _show(self._lines[0].raw))
         return self._frame(event=event, terminated=True)
 
     def _frame(self, *, event: Event | None, terminated: bool) -> Frame:
@@ -232,6 +232,11 @@ class Decoder:
     def _arrival(self, end: int) -> int:
         """Return when the byte before offset ``end`` arrived."""
         return self._arrivals[bisect_left(self._arrived, end)]
+
+    def _note(self, kind: AnomalyKind, offset: int, detail: str) -> None:
+        self._noted[kind] += 1
+        if self._noted[kind] <= MAX_ANOMALIES:
+            self.anomalies.append(Anomaly(kind, offset, detail))
 
     def _drop(self, count: int) -> None:
         del self._buffer[:count]

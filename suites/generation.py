@@ -52,6 +52,7 @@ def drawn(strategy: Any, seed: int, count: int) -> list[Any]:
 def _calm() -> tempfile.TemporaryDirectory[str]:
     """Give Hypothesis a home that goes with the process, and no constants of loaded modules."""
     import hypothesis.configuration  # noqa: PLC0415  # as above
+    from hypothesis.internal import constants_ast  # noqa: PLC0415  # as above
     from hypothesis.internal.conjecture import providers  # noqa: PLC0415  # it has no public switch
 
     home = tempfile.TemporaryDirectory(prefix="gateproof-", ignore_cleanup_errors=True)
@@ -62,5 +63,5 @@ def _calm() -> tempfile.TemporaryDirectory[str]:
     known.parent.mkdir(parents=True)
     known.write_bytes(gzip.compress(json.dumps([UTF_8, []]).encode()))
     if hasattr(providers, "_get_local_constants"):  # another version may have done away with it
-        providers._get_local_constants = providers.Constants  # noqa: SLF001  # as above
+        providers._get_local_constants = constants_ast.Constants  # noqa: SLF001  # as above
     return home

@@ -16,6 +16,7 @@ from .scenarios.chat import (
     SEPARATED,
     SEPARATORS,
     STREAM,
+    STREAM_ALONE,
     STREAM_USAGE,
 )
 from .scenarios.tools import AUTO_STREAM
@@ -262,7 +263,7 @@ def test_line_separators_survive(seen: Transcript) -> str:
     return "repeated as they were"
 
 
-@check("sse.incremental-flush", on=[STREAM])
+@check("sse.incremental-flush", on=[STREAM_ALONE])
 def test_events_arrive_as_they_are_made(seen: Transcript) -> str:
     """The events of a long answer arrive spread over time, not in one burst at the end."""
     exchange = seen[0]

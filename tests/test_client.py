@@ -92,8 +92,8 @@ DEEDS: dict[str, tuple[Deed, str, tuple[int, bytes, bool] | None, dict[str, Any]
     ),
     "reset at once": (reset, "reset", None, {}),
     "reset in the body": (reset_inside, "reset", (200, b"half", False), {}),
-    "silence": (lambda wire: wire.recv(1) and None, "idle-timeout", None, {"idle_timeout_s": 0.2}),
-    "a stall": (stall, "idle-timeout", (200, b"data: 1\n\n", False), {"idle_timeout_s": 0.2}),
+    "silence": (lambda wire: wire.recv(1) and None, "idle-timeout", None, {"idle_timeout_s": 0.5}),
+    "a stall": (stall, "idle-timeout", (200, b"data: 1\n\n", False), {"idle_timeout_s": 0.5}),
     "bytes that are not HTTP": (reply(b"SSH-2.0-x\r\n\r\n"), "closed", None, {}),
     "a head without end": (reply(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000), "closed", None, {}),
     "two lengths": (
@@ -148,11 +148,11 @@ def test_a_stream_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     with lying(flood) as liar:
         [large] = make(liar, GET)
     with lying(drip) as liar:
-        [long] = make(liar, GET, total_timeout_s=0.2)
+        [long] = make(liar, GET, total_timeout_s=0.5)
 
     assert (large.ended, large.error) == ("too-large", "more than 500000 bytes")
     assert 500_000 < sum(len(read.data) for read in large.received) < 600_000
-    assert (long.ended, long.error) == ("total-timeout", "no end within 0.2 s")
+    assert (long.ended, long.error) == ("total-timeout", "no end within 0.5 s")
     assert len(long.events) > 1
 
 
@@ -180,10 +180,10 @@ def test_the_client_leaves_after_some_events(events: int) -> None:
 def test_the_client_leaves_after_some_time() -> None:
     """A scenario's cancel by time leaves whatever has come, also before the head."""
     with lying(lambda wire: wire.recv(1) and None) as liar:
-        [silent] = make(liar, Ask(path="/x", cancel_after_s=0.1))
+        [silent] = make(liar, Ask(path="/x", cancel_after_s=0.5))
         assert liar.gone.wait(10)
     with lying(stall) as liar:
-        [begun] = make(liar, Ask(path="/x", cancel_after_s=0.1))
+        [begun] = make(liar, Ask(path="/x", cancel_after_s=0.5))
         assert liar.gone.wait(10)
 
     assert (silent.ended, silent.response) == ("cancelled", None)

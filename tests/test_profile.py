@@ -7,7 +7,7 @@ import pytest
 from gateproof import profile as module
 from gateproof.errors import GateproofError, UsageError
 from gateproof.profile import Override, Profile, load_profile, profile_names
-from gateproof.requirement import Level, find_requirement
+from gateproof.requirement import Level, find_requirement, load_requirements
 
 TEXT = """
 name = "a"
@@ -22,15 +22,52 @@ OVERRIDE = '[[override]]\nrequirement = "usage.sum"\nreason = "So it says."\n'
 
 @pytest.mark.parametrize("name", profile_names())
 def test_each_profile_loads(name: str) -> None:
-    """Each profile loads under its name and claims chat."""
+    """Each profile loads under its name and claims a way to get answers."""
     profile = load_profile(name)
 
-    assert (profile.name, "chat" in profile.claims) == (name, True)
+    assert (profile.name, bool({"chat", "messages"} & profile.claims)) == (name, True)
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_its_own_words_can_matter(name: str) -> None:
+    """What a profile overrides concerns it, and needs a capability that it has."""
+    profile = load_profile(name)
+    has = profile.claims_with(profile.groups) | {"upstream"}
+    rules = [find_requirement(override.requirement) for override in profile.overrides]
+
+    assert [r.id for r in rules if r.capability not in has or not profile.concerns(r)] == []
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_every_statement_can_matter(name: str) -> None:
+    """Each statement of a vendor needs a capability that its profile claims or has in a group."""
+    profile = load_profile(name)
+    has = profile.claims_with(profile.groups) | {"upstream"}
+    own = [rule for rule in load_requirements().values() if rule.profile == name]
+
+    assert [rule.id for rule in own if rule.capability not in has] == []
+
+
+def test_groups_are_asked_for() -> None:
+    """A group's capabilities are claimed only when its name is given."""
+    profile = load_profile("openai")
+
+    assert profile.claims_with([]) == profile.claims
+    assert profile.claims_with(["images", "audio"]) - profile.claims == {
+        "images",
+        "transcriptions",
+    }
+
+
+def test_an_unknown_group_is_answered_with_the_valid_ones() -> None:
+    """A wrong group name raises a usage error that lists the valid names."""
+    with pytest.raises(UsageError, match=r"(?s)'image'.*images"):
+        load_profile("openai").claims_with(["image"])
 
 
 def test_an_unknown_profile_is_answered_with_the_valid_ones() -> None:
     """A wrong profile name raises a usage error that lists the valid names."""
-    with pytest.raises(UsageError, match=r"'opnai'.\n.*openai, osmapi"):
+    with pytest.raises(UsageError, match=r"'opnai'.\n.*openai"):
         load_profile("opnai")
 
 
@@ -60,10 +97,11 @@ def test_concerns(profile: str, requirement: str, concerns: bool) -> None:  # no
 
 
 def test_a_file_becomes_a_profile(tmp_path: Path) -> None:
-    """A file becomes a profile with its overrides and options."""
+    """A file becomes a profile with its groups, overrides and options."""
     file = tmp_path / "a.toml"
+    groups = '[groups]\nimages = ["images"]\n'
     options = '[options]\nusage_sums = [["prompt_tokens", "completion_tokens"]]\n'
-    file.write_text(TEXT + options + OVERRIDE + "departs = true\n", encoding="utf-8")
+    file.write_text(TEXT + groups + options + OVERRIDE + "departs = true\n", encoding="utf-8")
 
     assert module._read_profile(file) == Profile(
         name="a",
@@ -72,6 +110,7 @@ def test_a_file_becomes_a_profile(tmp_path: Path) -> None:
         base_path="/v1",
         auth="bearer",
         claims=frozenset({"chat"}),
+        groups={"images": frozenset({"images"})},
         overrides=(Override("usage.sum", "So it says.", departs=True),),
         options={"usage_sums": [["prompt_tokens", "completion_tokens"]]},
     )
@@ -90,6 +129,12 @@ def test_a_file_becomes_a_profile(tmp_path: Path) -> None:
         ),
         pytest.param(TEXT.replace("bearer", "basic"), "unknown auth 'basic'", id="auth"),
         pytest.param(TEXT + 'extends = "x"', "unknown profile 'x'", id="extends"),
+        pytest.param(TEXT + "[groups]\nx = []", "group x is []", id="empty group"),
+        pytest.param(TEXT + '[groups]\nx = "chat"', "group x is 'chat'", id="no list"),
+        pytest.param(
+            TEXT + '[groups]\nx = ["chta"]', "unknown capability 'chta'", id="group of what"
+        ),
+        pytest.param(TEXT + '[groups]\nx = ["chat"]', "x has chat, which is", id="claimed anyway"),
         pytest.param(TEXT + "[options]\nx = []", "unknown option 'x'", id="option"),
         pytest.param(TEXT + OVERRIDE, "wanted level, or departs = true", id="neither"),
         pytest.param(

@@ -35,6 +35,29 @@ OSMAPI_NUMBERS = (
     *range(40, 48),  # cost
     *range(50, 55),  # errors and limits
 )
+STATEMENTS = {
+    "LOSI": [
+        *(f"{number:02}" for number in range(1, 47)),
+        *("25a", "25b", "25c"),  # streaming
+        *("29a", "29b", "29c", "29d"),  # deleting a key
+        *("30a", "30b"),  # function calling
+    ],
+    "LUNOS": [*(f"{number:02}" for number in range(1, 64)), "54a"],
+    "OMAI": [
+        f"{number:02}"
+        for numbers in (
+            range(1, 7),  # keys and login
+            range(10, 19),  # chat
+            range(20, 26),  # embeddings
+            range(30, 34),  # errors
+            range(40, 43),  # limits
+            range(50, 53),  # packages and gaps
+        )
+        for number in numbers
+    ],
+    "OSM": [f"{number:02}" for number in OSMAPI_NUMBERS],
+}
+"""The numbers of each vendor's statements."""
 
 
 def test_a_row_becomes_a_requirement(tmp_path: Path) -> None:
@@ -118,11 +141,28 @@ def test_two_files_cannot_share_an_id(tmp_path: Path) -> None:
         load_requirements(tmp_path)
 
 
-def test_every_statement_of_osmapi_is_there() -> None:
-    """Each numbered statement of osmAPI's pages is a row with its number, and there is no other."""
-    wanted = [f"OSM-{number:02}" for number in OSMAPI_NUMBERS]
+def test_every_statement_of_the_vendors_is_there() -> None:
+    """Each numbered statement of a vendor's pages is a row with its number; there is no other."""
+    numbered = [name for name in load_requirements() if name[0].isupper()]
+    wanted = [f"{vendor}-{number}" for vendor, numbers in STATEMENTS.items() for number in numbers]
 
-    assert [name for name in load_requirements() if name.startswith("OSM-")] == wanted
+    assert sorted(numbered) == sorted(wanted)
+
+
+def test_what_is_not_yet_judged_says_by_what() -> None:
+    """A statement that waits for checks names them, and they are rows that wait too."""
+    rows = load_requirements()
+    wrong = []
+    for row in rows.values():
+        waits, _, text = row.excused.partition("not yet judged: ")
+        if row.id[0].isupper() and not waits and text:
+            wrong += [
+                (row.id, name)
+                for name in text.split(", ")
+                if name not in rows or not rows[name].excused.startswith("not yet judged: ")
+            ]
+
+    assert wrong == []
 
 
 def test_every_row_is_whole() -> None:

@@ -303,6 +303,16 @@ def test_one_byte_reads_are_linear(body: bytes) -> None:
     assert (len(decoder._buffer), len(decoder._arrivals), len(decoder._arrived)) == (0, 0, 0)
 
 
+def test_of_each_kind_of_anomaly_the_first_are_kept() -> None:
+    """A body made of oddities does not make a list of them all; each kind is still told."""
+    _, odd = decode(b"\xff\n" * 5000 + b"retry: x\n\n")
+    kinds = [anomaly.kind for anomaly in odd]
+
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "invalid-utf8": 1000, "unknown-field": 1000, "bad-retry": 1, "no-data": 1
+    }  # fmt: skip
+
+
 @pytest.mark.timeout(20)
 def test_one_long_line_in_large_reads() -> None:
     """A line of 8 MiB in reads of 64 KiB is one event of that size."""

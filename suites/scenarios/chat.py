@@ -34,11 +34,10 @@ __all__ = [
     "STOP_PROMPT",
     "STOP_STREAM",
     "STREAM",
-    "STREAM_AGAIN",
+    "STREAM_ALONE",
     "STREAM_USAGE",
     "SYSTEM",
     "TEXT",
-    "UNKNOWN_MODEL_STREAM",
     "UNKNOWN_PARAM",
     "N",
     "ask_chat",
@@ -75,7 +74,9 @@ def ask_chat(use: Use, prompt: Any, *, label: str = "", headers: Any = (), **mor
     return Ask.json(PATH, value, label=label, headers=headers)
 
 
-def _one(name: str, says: str, prompt: Any, *needs: str, **more: Any) -> Scenario:
+def _one(
+    name: str, says: str, prompt: Any, *needs: str, alone: bool = False, **more: Any
+) -> Scenario:
     """Register a scenario of one chat request."""
 
     def steps(use: Use) -> Steps:
@@ -83,7 +84,7 @@ def _one(name: str, says: str, prompt: Any, *needs: str, **more: Any) -> Scenari
 
     steps.__doc__ = says
     steps.__qualname__ = name
-    return scenario(name, needs=needs)(steps)
+    return scenario(name, needs=needs, alone=alone)(steps)
 
 
 _REPEAT = f"Repeat exactly: {TEXT}"
@@ -93,9 +94,9 @@ _USAGE = {"include_usage": True}
 PLAIN = _one("chat.plain", "One user message, not streamed.", _REPEAT, "chat")
 AGAIN = _one("chat.plain-again", "The same request once more.", _REPEAT, "chat")
 STREAM = _one("chat.stream", "The same request, streamed.", _REPEAT, "chat.stream", stream=True)
-STREAM_AGAIN = _one(
-    "chat.stream-again", "The same request, streamed once more.", _REPEAT, "chat.stream",
-    stream=True,
+STREAM_ALONE = _one(
+    "chat.stream-alone", "The same request, streamed with nothing else in flight.", _REPEAT,
+    "chat.stream", alone=True, stream=True,
 )  # fmt: skip
 STREAM_USAGE = _one(
     "chat.stream-usage", "The same request, streamed with usage.", _REPEAT, "chat.stream.usage",
@@ -183,10 +184,6 @@ LOGPROBS = _one(
 LOGPROBS_STREAM = _one(
     "chat.logprobs-stream", "Log probabilities, streamed.", "Say hello in one word.",
     "chat.logprobs", "chat.stream", logprobs=True, stream=True,
-)  # fmt: skip
-UNKNOWN_MODEL_STREAM = _one(
-    "chat.stream-unknown-model", "A stream of a model that does not exist.",
-    "Say hello in one word.", "chat.stream", "errors", model="gateproof-nosuch-model", stream=True,
 )  # fmt: skip
 UNKNOWN_PARAM = _one(
     "chat.unknown-param", "A top-level field that no API has.", "Say hello in one word.", "chat",

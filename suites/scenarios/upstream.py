@@ -63,6 +63,7 @@ CHAT = "/chat/completions"
 TEXT = "Grüße aus Köln, 東京 and Ελλάδα: naïve café, 100 % 🙂 👩‍🚀, the end"
 PAUSE_MS = 2000  # a pause that any gateway must bear: reasoning models pause ten times as long
 ITL_MS = 40
+PACE = f"itl={ITL_MS}"
 TOKENS = 25
 RETRY_AFTER_S = 7  # what the upstream says of a 429
 USAGE = (1234, 567)
@@ -227,15 +228,20 @@ def _tool_ask(use: Use, label: str, **changes: Any) -> Ask:
 @scenario("upstream.midstream-error", needs=_STREAMED)
 def MIDSTREAM_ERROR(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream report an error in mid-stream."""
-    yield _ask(use, "stream", "midstream-error", stream=True)
+    yield _ask(use, "stream", "midstream-error", PACE, stream=True)
 
 
 @scenario("upstream.cut", needs=_STREAMED)
 def CUT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
-    """Have the upstream's connection closed, and reset, in mid-stream."""
+    """Have the upstream's connection closed, reset, or ended without a trace, in mid-stream.
+
+    The upstream paces its tokens, so that some of them have reached the client before it fails.
+    In the third answer only the missing finish_reason and [DONE] tell that it was cut.
+    """
     yield [
-        _ask(use, "cut", "cut", stream=True),
-        _ask(use, "reset", "reset", stream=True),
+        _ask(use, "cut", "cut", PACE, stream=True),
+        _ask(use, "reset", "reset", PACE, stream=True),
+        _ask(use, "ended", "cut", "close-delimited", PACE, stream=True),
     ]
 
 
@@ -327,7 +333,7 @@ def SPLIT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     ]
 
 
-@scenario("upstream.paced", needs=_STREAMED)
+@scenario("upstream.paced", needs=_STREAMED, alone=True)
 def PACED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream send a token every 40 ms."""
     content = f"{tag(use.canary, 'stream')} Write a paragraph about the sea."
