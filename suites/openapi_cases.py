@@ -55,10 +55,10 @@ def positive(use: Use) -> list[Ask]:
         )
     ]
     found = list(dict.fromkeys(asks))[: use.cases]
-    if "models" in use.profile.claims:
-        found.append(_ask(LIST))
-    if "models.retrieve" in use.profile.claims:
-        found.append(_ask(RETRIEVE, model=use.model()))
+    described = _document(use.profile.name)["paths"]
+    for claim, operation in (("models", LIST), ("models.retrieve", RETRIEVE)):
+        if claim in use.profile.claims and operation.partition(" ")[2] in described:
+            found.append(_ask(operation, model=use.model()))
     return found
 
 

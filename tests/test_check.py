@@ -117,6 +117,10 @@ VERDICTS: dict[str, tuple[Callable[..., str | None], dict[str, Any], str, str, d
     "the profile departs and it holds": (
         lambda _: None, {"profile": relaxed(departs=True)}, "pass", "INFO", {},
     ),
+    "the profile departs and it cannot be tested": (
+        raising(Untestable("it has no error object")), {"profile": relaxed(departs=True)},
+        "not-applicable", "INFO", {"reason": "it has no error object; its own page"},
+    ),
     "of another profile": (
         raising(BROKEN), {"requirement": FOREIGN}, "not-applicable", "MUST",
         {"reason": "a promise of other alone"},

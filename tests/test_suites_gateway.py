@@ -1,9 +1,10 @@
-"""Checks of the gateway between that need two servers, on transcripts written by hand.
+"""Checks of the gateway between, on transcripts written by hand.
 
-The proof runs the reference server as its own upstream, where nothing is forwarded; these checks
-are shown here instead.
+The proof runs the reference server as its own upstream, where nothing is forwarded: what a gateway
+of its own does to the key, to headers, to an odd upstream and to its figures is shown here.
 """
 
+import dataclasses
 import json
 from typing import Any
 
@@ -126,6 +127,102 @@ def test_own_upstream_forwards_nothing(check: str) -> None:
     got = verdict(check, transcript())
 
     assert got == "pass"
+
+
+def stream(text: str, *more: str, finish: str = "stop") -> bytes:
+    """Return an event stream of one chunk, further data lines, and the end mark."""
+    chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}
+    events = [json.dumps(chunk), *more, "[DONE]"]
+    body = "".join(f"data: {event}\n\n" for event in events)
+    return answer(200, body.encode(), "text/event-stream")
+
+
+def streamed(label: str, received: bytes) -> Exchange:
+    """Return an exchange that asked for a stream."""
+    ask = Ask.json("/chat/completions", {"model": "m", "stream": True}, label=label)
+    return dataclasses.replace(exchange(label, received), ask=ask)
+
+
+TOLERANCES = [
+    "gateway.codepoint-intact",
+    "gateway.comments-not-data",
+    "gateway.crlf-upstream-tolerated",
+    "gateway.extra-fields-tolerated",
+    "gateway.multiline-data-tolerated",
+    "gateway.silence-tolerated",
+    "gateway.split-writes-tolerated",
+]
+ODD = [
+    ("the same", stream("Grüße"), stream("Grüße"), "pass"),
+    ("as wrong as without", stream("Gr", finish="length"), stream("Gr", finish="length"), "pass"),
+    ("a lost code point", stream("Grüße"), stream("Gr\ufffd\ufffdße"), "Finding"),
+    ("an error event", stream("Grüße"), stream("Grüße", ENVELOPE.decode()), "Finding"),
+    ("a comment as data", stream("Grüße"), stream("Grüße", ": comment"), "Finding"),
+    ("cut short", stream("Grüße"), stream("Gr", finish="length"), "Finding"),
+    ("a refusal", stream("Grüße"), answer(500, ENVELOPE), "Finding"),
+    ("nothing", stream("Grüße"), answer(200, b"", "text/event-stream"), "Finding"),
+    ("no control", answer(500, ENVELOPE), stream("Grüße"), "Untestable"),
+]
+
+
+@pytest.mark.parametrize("check", TOLERANCES)
+@pytest.mark.parametrize(
+    ("control", "odd", "wanted"), [case[1:] for case in ODD], ids=[case[0] for case in ODD]
+)
+def test_an_odd_upstream_makes_no_difference(
+    check: str, control: bytes, odd: bytes, wanted: str
+) -> None:
+    """What reaches the client is the same with and without the upstream's oddity."""
+    got = verdict(check, transcript(streamed("control", control), streamed("stream", odd)))
+
+    assert got == wanted
+
+
+def limited(*retry_after: str) -> bytes:
+    """Return a 429, with Retry-After or without."""
+    header = b"".join(b"Retry-After: %s\r\n" % value.encode() for value in retry_after)
+    return answer(429, ENVELOPE).replace(b"Content-Type", header + b"Content-Type", 1)
+
+
+LIMITED = [
+    ("as long", limited(str(up.RETRY_AFTER_S)), ["pass", "pass", "pass"]),
+    ("longer", limited("3600"), ["pass", "pass", "pass"]),
+    ("shorter", limited("1"), ["Finding", "pass", "pass"]),
+    ("a date", limited("Sat, 21 Nov 2026 08:49:37 GMT"), ["pass", "pass", "pass"]),
+    ("a fraction", limited("7.5"), ["pass", "pass", "Finding"]),
+    ("none", limited(), ["Untestable", "Finding", "pass"]),
+    ("no 429", answer(503, ENVELOPE), ["Untestable", "Untestable", "Untestable"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("received", "wanted"), [case[1:] for case in LIMITED], ids=[case[0] for case in LIMITED]
+)
+def test_retry_after(received: bytes, wanted: list[str]) -> None:
+    """Retry-After is there, can be read, and is not shorter than the upstream's."""
+    checks = ["gateway.retry-after-forwarded", "err.429.retry-after", "err.429.retry-after-syntax"]
+
+    got = [verdict(check, transcript(exchange("plain", received))) for check in checks]
+
+    assert got == wanted
+
+
+def counted(prompt: int, completion: int) -> bytes:
+    """Return an answer with these token counts."""
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+    return answer(200, json.dumps({"choices": [{"index": 0}], "usage": usage}).encode())
+
+
+@pytest.mark.parametrize(("counts", "wanted"), [(up.USAGE, "pass"), ((7, 9), "Finding")])
+def test_usage_is_the_upstreams(counts: tuple[int, int], wanted: str) -> None:
+    """Counts of the gateway's own are told from the upstream's."""
+    got = verdict("gateway.usage-kept", transcript(exchange("plain", counted(*counts))))
+
+    assert got == wanted
 
 
 def test_what_did_not_reach_the_upstream_is_untestable() -> None:
