@@ -79,7 +79,7 @@ def _say(text: str = "") -> None:
 def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
     width = max((len(outcome.row.name) for outcome in outcomes), default=0)
     for outcome in outcomes:
-        killed = sorted(outcome.row.finds or outcome.having("killed"))
+        killed = sorted(outcome.row.finds or outcome.killed)
         told = ", ".join(killed) if killed else "no finding"
         untestable = len(outcome.having("untestable"))
         more = f" ({untestable} untestable)" if untestable else ""
@@ -98,7 +98,7 @@ def _print_matrix(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         for check in outcome.states:
             killers.setdefault(check, [])
-        for check in outcome.having("killed"):
+        for check in outcome.killed:
             killers[check].append(outcome.row.name)
     width = max((len(check) for check in killers), default=0)
     for check, names in sorted(killers.items()):
