@@ -74,6 +74,8 @@ class Reply:
     detached: bool = False
     """Goes on producing when the client has left."""
     reason: str | None = None
+    colon: str = ": "
+    """What stands between the name and the value of a header."""
     head_only: bool = False
 
     def with_header(self, name: str, value: str | None) -> tuple[Header, ...]:
@@ -107,7 +109,7 @@ def head(reply: Reply, headers: Iterable[Header]) -> bytes:
         except ValueError:
             reason = "Unknown"
     lines = [f"HTTP/1.1 {reply.status} {reason}"]
-    lines += [f"{name}: {value}" for name, value in headers]
+    lines += [f"{name}{reply.colon}{value}" for name, value in headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "fault",
     "oddity",
     "parse",
+    "values",
     "whole",
 ]
 
@@ -161,6 +162,15 @@ def apply(
         if row.level == level and row.kind in kinds:
             value = row.act(*(value, call, deed.argument)[: row.arity])
     return value
+
+
+def values(text: str) -> tuple[str, str]:
+    """Split a parameter that has two values, with a colon or a comma between them.
+
+    Some gateways take a comma in a model's name for the end of it, so the colon reaches further.
+    """
+    cut = min((place for place in (text.find(":"), text.find(",")) if place >= 0), default=-1)
+    return (text, "") if cut < 0 else (text[:cut], text[cut + 1 :])
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

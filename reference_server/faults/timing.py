@@ -14,7 +14,7 @@ from ..errors import ApiError
 from ..jsontext import dumps
 from ..script import Reply, Step
 from ..tokens import tokenize
-from .table import behaviour, whole
+from .table import behaviour, values, whole
 
 __all__: list[str] = []
 
@@ -79,13 +79,13 @@ _STATUSES = {
 
 
 def _status(text: str) -> tuple[int, int]:
-    status, _, wait = text.partition(",")
+    status, wait = values(text)
     return whole(400, 599)(status), whole(0, 86_400)(wait or "7")
 
 
 @behaviour(
     "status", "behaviour", "reply", "Fails before the first token, with this HTTP status.",
-    parameter="status, and after a comma the seconds of Retry-After (7) of a 429 or 503",
+    parameter="status, and after a colon the seconds of Retry-After (7) of a 429 or 503",
     read=_status,
 )  # fmt: skip
 def _fail(reply: Reply, _: Call, argument: tuple[int, int]) -> Reply:
@@ -200,13 +200,13 @@ def _later(steps: Iterator[Step], ms: int) -> Iterator[Step]:
 
 
 def _stall_argument(text: str) -> tuple[int, int]:
-    ms, _, tokens = text.partition(",")
+    ms, tokens = values(text)
     return _milliseconds(ms), whole(0, 100_000)(tokens or "3")
 
 
 @behaviour(
     "stall", "behaviour", "chunks", "Stops for so long in the middle of a stream.",
-    parameter="milliseconds, and after a comma the tokens before it (3)", read=_stall_argument,
+    parameter="milliseconds, and after a colon the tokens before it (3)", read=_stall_argument,
 )  # fmt: skip
 def _stall(steps: Iterator[Step], _: Call, argument: tuple[int, int]) -> Iterator[Step]:
     ms, tokens = argument
@@ -273,6 +273,27 @@ def _cached(completion: Completion, _: Call, tokens: int) -> Completion:
     cached = min(tokens, usage.get("prompt_tokens", 0))
     details = {**usage.get("prompt_tokens_details", {}), "cached_tokens": cached}
     return replace(completion, usage={**usage, "prompt_tokens_details": details})
+
+
+def _two_counts(text: str) -> tuple[int, int]:
+    prompt, completion = values(text)
+    count = whole(0, 1_000_000_000)
+    return count(prompt), count(completion)
+
+
+@behaviour(
+    "usage", "behaviour", "completion", "Reports exactly these token counts.",
+    parameter="tokens of the prompt and of the completion, as 1234:567", read=_two_counts,
+)  # fmt: skip
+def _usage(completion: Completion, _: Call, counts: tuple[int, int]) -> Completion:
+    usage = dict(completion.usage or {})
+    prompt, used = counts
+    usage.update(prompt_tokens=prompt, completion_tokens=used, total_tokens=prompt + used)
+    details = dict(usage.get("completion_tokens_details") or {})
+    if details:
+        details["reasoning_tokens"] = min(details.get("reasoning_tokens", 0), used)
+        usage["completion_tokens_details"] = details
+    return replace(completion, usage=usage)
 
 
 @behaviour(
