@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, parse_qsl, unquote
 
 from .call import Call, json_of
 from .chat import Timing, fresh
@@ -23,7 +23,7 @@ from .jsontext import dumps
 from .limits import Limiter
 from .limits import headers as limit_headers
 from .profiles import DEMO_KEY, PROFILES, Profile
-from .routes import ROUTES
+from .routes import handlers_of
 from .script import JSON, Reply, Step, common_headers, frame_body
 
 __all__ = ["Answer", "App", "Request"]
@@ -74,7 +74,8 @@ class App:
         except Exception:  # noqa: BLE001  # our own error must not end the server
             traceback.print_exc(file=sys.stderr)
             error = ApiError(500, "The server failed; this is its own bug.", type_="server_error")
-            reply = replace(_refusal(error), headers=(JSON, ("x-request-id", entry.id)))
+            reply = _refusal(error, self.default, None, entry.id)
+            reply = replace(reply, headers=(JSON, ("x-request-id", entry.id)))
             steps = frame_body(reply, dumps(reply.body), close=close)
         entry.status = reply.status
         self.journal.add(entry)
@@ -87,7 +88,7 @@ class App:
         call: Call | None = None
         try:
             call = self._call(request, path, entry)
-            entry.profile = call.profile.name
+            entry.notes = call.notes
             deeds = call.deeds
             entry.behaviours = tuple(deed.text for deed in deeds)
             call = apply("request", deeds, call, None)
@@ -97,7 +98,8 @@ class App:
                 )
             reply = self._reply(call)
         except ApiError as error:
-            reply = _refusal(error)
+            profile = PROFILES.get(entry.profile, self.default)
+            reply = _refusal(error, profile, call, entry.id)
         reply = replace(
             reply, headers=(*reply.headers, ("x-request-id", entry.id), *common_headers())
         )
@@ -123,9 +125,11 @@ class App:
         if segments and segments[0] in PROFILES:
             profile = PROFILES[segments[0]]
             segments = segments[1:]
-        if not segments or segments[0] != "v1":
+        entry.profile = profile.name
+        base = profile.base.split("/")[1:]
+        if segments[: len(base)] != base:
             raise _no_route(request.method, path)
-        route = tuple(unquote(segment) for segment in segments[1:])
+        route = tuple(unquote(segment) for segment in segments[len(base) :])
         if route and not route[-1]:
             route = route[:-1]
         call = Call(
@@ -135,7 +139,8 @@ class App:
             profile=profile,
             headers=request.headers,
             body=request.body,
-            key=_bearer(request.headers),
+            key=_key(request.headers, profile.key_headers),
+            query=dict(parse_qsl(request.target.partition("?")[2], keep_blank_values=True)),
             timing=self.timing,
         )
         suffixed: tuple[Deed, ...] = ()
@@ -154,10 +159,9 @@ class App:
         return replace(call, deeds=(*suffixed, *deeds, *self.deeds))
 
     def _reply(self, call: Call) -> Reply:
-        one_model = call.route[:1] == ("models",) and len(call.route) > 1
-        handlers = ROUTES.get(("models", "*") if one_model else call.route)
+        handlers = handlers_of(call.profile.name, call.route)
         if handlers is None:
-            raise _no_route(call.method, "/v1/" + "/".join(call.route))
+            raise _no_route(call.method, "/".join((call.profile.base, *call.route)))
         allowed = ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else []), "OPTIONS"])
         if call.method == "OPTIONS":
             return Reply(204, (("Allow", allowed),), text=b"", framing="none")
@@ -217,28 +221,24 @@ def listing() -> list[dict[str, str]]:
     ]
 
 
-def _refusal(error: ApiError) -> Reply:
-    body = {
-        "error": {
-            "message": error.message,
-            "type": error.type,
-            "param": error.param,
-            "code": error.code,
-        }
-    }
-    return Reply(error.status, (JSON, *error.headers), body=body, error=True)
+def _refusal(error: ApiError, profile: Profile, call: Call | None, id_: str) -> Reply:
+    status, body = profile.refuse(error, call, id_)
+    return Reply(status, (JSON, *error.headers), body=body, error=True)
 
 
 def _no_route(method: str, path: str) -> ApiError:
     return ApiError(404, f"Unknown request URL: {method[:20]} {path[:200]}.", code="unknown_url")
 
 
-def _bearer(headers: tuple[tuple[str, str], ...]) -> str | None:
+def _key(headers: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> str | None:
     for name, value in headers:
-        if name == "authorization":
-            scheme, _, key = value.partition(" ")
-            if scheme.lower() == "bearer" and key.strip():
-                return key.strip()
+        if name not in names:
+            continue
+        if name != "authorization":
+            return value or None
+        scheme, _, key = value.partition(" ")
+        if scheme.lower() == "bearer" and key.strip():
+            return key.strip()
     return None
 
 

@@ -28,12 +28,16 @@ class Call:
     id: str
     method: str
     route: tuple[str, ...]
-    """The path below ``/v1``, its segments decoded."""
+    """The path below the profile's base, its segments decoded."""
     profile: "Profile"
     headers: tuple[tuple[str, str], ...]
     body: bytes
     key: str | None
-    """The bearer token, or None without one."""
+    """The key as it came, or None without one."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """The query's parameters; of one that is repeated, the last."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What the journal is to show of the call besides, by name."""
     deeds: tuple["Deed", ...] = ()
     payload: Any = None
     """The JSON of the body, with the model's bare name; None when it has none."""

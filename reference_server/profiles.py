@@ -11,13 +11,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .chat import Choice, Completion
+from .errors import ApiError
 from .jsontext import Json
 from .rules import Rule, boolean, list_of, nullable, one_of, text
 from .tokens import tokenize
 from .validate import CHAT_FIELDS
+
+if TYPE_CHECKING:
+    from .call import Call
 
 __all__ = ["DEMO_KEY", "PROFILES", "Model", "Profile"]
 
@@ -54,6 +58,17 @@ def _nothing_added(
     return completion
 
 
+def _openai_refusal(error: ApiError, _call: "Call | None", _id: str) -> tuple[int, Json]:
+    return error.status, {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What a target of this kind claims to be."""
@@ -69,6 +84,12 @@ class Profile:
     """The last chunk of a stream carries usage without being asked."""
     show_reasoning: bool = False
     key: str = DEMO_KEY
+    base: str = "/v1"
+    """The path before every route."""
+    key_headers: tuple[str, ...] = ("authorization",)
+    """The headers that may carry the key: ``authorization`` (Bearer), or one that is the key."""
+    refuse: "Callable[[ApiError, Call | None, str], tuple[int, Json]]" = _openai_refusal
+    """Gives the status and the body of an error, from the call (if it got that far) and the id."""
     limit_headers: str = "openai"
     """The family of rate-limit headers: ``openai`` or ``osmapi``."""
 
