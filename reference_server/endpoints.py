@@ -55,7 +55,7 @@ def chat(call: Call) -> Reply:
         raise call.problem
     payload = call.payload
     check_chat(payload, call.profile.fields)
-    model = model_of(call, payload["model"])
+    model = call.profile.model_for(payload["model"], "chat")
     _check_context(payload, model)
     completion = complete(
         payload, model=payload["model"], length=call.length, reasons=model.reasons

@@ -42,6 +42,12 @@ class Model:
     context: int = 128_000
     price_in: Decimal = Decimal("0.15")
     price_out: Decimal = Decimal("0.6")
+    does: tuple[str, ...] = ("chat",)
+    """What it can be asked for: chat, completions, embeddings, images, speech, transcriptions."""
+    dimensions: int = 0
+    """The length of its embeddings."""
+    shortens: bool = False
+    """Takes ``dimensions``, for shorter embeddings."""
 
     def card(self, name: str) -> dict[str, Any]:
         """Return the model as the list of models shows it."""
@@ -93,6 +99,25 @@ class Profile:
     limit_headers: str = "openai"
     """The family of rate-limit headers: ``openai`` or ``osmapi``."""
 
+    def model_for(self, name: str, does: str) -> Model:
+        """Find a model that can do this, or refuse the request."""
+        model = self.models.get(name)
+        if model is None:
+            raise ApiError(
+                404,
+                f"The model {name[:100]!r} does not exist or you do not have access to it.",
+                param="model",
+                code="model_not_found",
+            )
+        if does not in model.does:
+            raise ApiError(
+                400,
+                f"The model {name!r} does not support {does}, only {' and '.join(model.does)}.",
+                param="model",
+                code="unsupported_model",
+            )
+        return model
+
 
 _OPENAI = (
     Model("gpt-4o-mini", "system", 1_721_172_741),
@@ -102,7 +127,11 @@ _OPENAI = (
     ),
     Model("gpt-5-mini", "system", 1_754_425_928, reasons=True),
     Model("demo/llama-3.1-8b", "demo", 1_721_692_800),
-)
+    Model("text-embedding-3-small", "system", 1_705_948_997, does=("embeddings",), dimensions=1536,
+          shortens=True, price_in=Decimal("0.02"), price_out=Decimal(0)),
+    Model("text-embedding-ada-002", "openai-internal", 1_671_217_299, does=("embeddings",),
+          dimensions=1536, price_in=Decimal("0.1"), price_out=Decimal(0)),
+)  # fmt: skip
 
 _PROVIDERS = {
     "openai": (

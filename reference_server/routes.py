@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from . import endpoints
 from .call import Call
+from .embeddings import embeddings
 from .script import Reply
 
 __all__ = ["Handler", "handlers_of"]
@@ -19,9 +20,10 @@ _MODELS: dict[Route, dict[str, Handler]] = {
     ("models",): {"GET": endpoints.list_models},
     ("models", _REST): {"GET": endpoints.retrieve_model},
 }
+_EMBEDDINGS: dict[Route, dict[str, Handler]] = {("embeddings",): {"POST": embeddings}}
 
 ROUTES: Mapping[str, Mapping[Route, Mapping[str, Handler]]] = {
-    "openai": {**_CHAT, **_MODELS},
+    "openai": {**_CHAT, **_EMBEDDINGS, **_MODELS},
     "osmapi": {**_CHAT, **_MODELS},
 }
 """The endpoints of each profile."""

@@ -28,7 +28,7 @@ from .rules import (
     wrong_value,
 )
 
-__all__ = ["CHAT_FIELDS", "check_chat"]
+__all__ = ["CHAT_FIELDS", "check_chat", "check_fields"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -270,15 +270,20 @@ def _check_tool_choice(payload: Mapping[str, Any]) -> None:
             raise ApiError(400, f"Tool choice {name!r} not found in 'tools'.", param="tool_choice")
 
 
-def check_chat(payload: Mapping[str, Any], fields: Mapping[str, Rule]) -> None:
-    """Refuse a chat request that breaks a rule of a field or between fields."""
-    for name in ("model", "messages"):
+def check_fields(payload: Mapping[str, Any], fields: Mapping[str, Rule], *required: str) -> None:
+    """Refuse a request that lacks a field, or has one that breaks its rule."""
+    for name in required:
         if name not in payload:
             raise missing(name)
     for name, value in payload.items():
         rule = fields.get(name)
         if rule is not None:
             rule(value, name)
+
+
+def check_chat(payload: Mapping[str, Any], fields: Mapping[str, Rule]) -> None:
+    """Refuse a chat request that breaks a rule of a field or between fields."""
+    check_fields(payload, fields, "model", "messages")
     if payload.get("stream_options") is not None and not payload.get("stream"):
         raise ApiError(
             400,
