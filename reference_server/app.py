@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, parse_qsl, unquote
 
+from .access import Caller, check_permission, find_key, identify
 from .call import Call, json_of
 from .chat import Timing, fresh
 from .compose import steps_of
@@ -20,13 +21,13 @@ from .errors import ApiError, OptionError
 from .faults import TABLE, Deed, apply, parse
 from .journal import Entry, Journal, mark
 from .jsontext import dumps
-from .limits import Limiter
-from .limits import headers as limit_headers
-from .profiles import DEMO_KEY, PROFILES, Profile
-from .routes import handlers_of
+from .limits import Gate, Limit, Refused, Ruler, Scope, duration
+from .profiles import DEMO_KEY, PROFILES, Profile, seeds
+from .routes import Handler, handlers_of
 from .script import JSON, Reply, Step, common_headers, frame_body
+from .state import State
 
-__all__ = ["Answer", "App", "Request"]
+__all__ = ["Answer", "App", "Request", "seeded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,13 @@ class Answer:
     entry: Entry | None
 
 
+def seeded(path: str = ":memory:") -> State:
+    """Open a state that has the demo accounts."""
+    state = State(path)
+    state.seed(seeds())
+    return state
+
+
 @dataclass(slots=True)
 class App:
     """The server's settings and its state."""
@@ -57,7 +65,10 @@ class App:
     default: Profile = field(default_factory=lambda: PROFILES["openai"])
     deeds: tuple[Deed, ...] = ()
     timing: Timing = field(default_factory=Timing)
-    limiter: Limiter | None = None
+    state: State = field(default_factory=seeded)
+    ruler: Ruler = field(default_factory=Ruler)
+    limits: tuple[Limit, ...] = ()
+    """Those that hold everybody, besides the limits of his plan."""
 
     def answer(self, request: Request, *, read_at_ns: int, connection: int, close: bool,
                http10: bool = False) -> Answer:  # fmt: skip
@@ -139,7 +150,7 @@ class App:
             profile=profile,
             headers=request.headers,
             body=request.body,
-            key=_key(request.headers, profile.key_headers),
+            key=find_key(request.headers, profile),
             query=dict(parse_qsl(request.target.partition("?")[2], keep_blank_values=True)),
             timing=self.timing,
         )
@@ -173,27 +184,16 @@ class App:
                 code="method_not_allowed",
                 headers=(("Allow", allowed),),
             )
-        _check_key(call)
-        extra: tuple[tuple[str, str], ...] = ()
-        if self.limiter is not None and call.key is not None:
-            grant = self.limiter.take(call.key, time.monotonic_ns())
-            if grant is not None:
-                extra = limit_headers(call.profile.limit_headers, grant, int(time.time()))
-                if not grant.allowed:
-                    raise ApiError(
-                        429,
-                        f"Rate limit reached: {grant.limit} requests a minute. "
-                        f"Try again in {grant.reset_s} s.",
-                        type_="requests",
-                        code="rate_limit_exceeded",
-                        headers=(("Retry-After", str(grant.reset_s)), *extra),
-                    )
-        try:
-            reply = handler(call)
-        except ApiError as error:
-            error.headers = (*error.headers, *extra)
-            raise
-        return replace(reply, headers=(*reply.headers, *extra))
+        state = apply("state", call.deeds, self.state, call)
+        if call.route in call.profile.open_routes:
+            return handler(replace(call, state=state))
+        caller = identify(call, state, self.limits)
+        caller = apply("caller", call.deeds, caller, call)
+        check_permission(call, caller)
+        gate = None
+        if caller.limits:
+            gate = self.ruler.gate(caller.limits, _scopes(call, caller))
+        return _through(gate, handler, replace(call, caller=caller, state=state, gate=gate))
 
     def _own(self, method: str, path: str, query: str) -> Reply:
         """Answer a path of the server's own: its journal, its table, whether it lives."""
@@ -230,27 +230,47 @@ def _no_route(method: str, path: str) -> ApiError:
     return ApiError(404, f"Unknown request URL: {method[:20]} {path[:200]}.", code="unknown_url")
 
 
-def _key(headers: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> str | None:
-    for name, value in headers:
-        if name not in names:
-            continue
-        if name != "authorization":
-            return value or None
-        scheme, _, key = value.partition(" ")
-        if scheme.lower() == "bearer" and key.strip():
-            return key.strip()
-    return None
+def _scopes(call: Call, caller: Caller) -> dict[Scope, str]:
+    model = call.payload.get("model") if isinstance(call.payload, dict) else None
+    known = model if isinstance(model, str) and model in call.profile.models else ""
+    return {
+        "key": caller.key,
+        "account": caller.account,
+        "model": f"{caller.account}/{known}",
+    }
 
 
-def _check_key(call: Call) -> None:
-    if call.key == call.profile.key:
-        return
-    message = (
-        "Incorrect API key provided."
-        if call.key
-        else "No API key provided: send it as 'Authorization: Bearer KEY'."
-    )
-    raise ApiError(401, message, code="invalid_api_key", headers=(("WWW-Authenticate", "Bearer"),))
+def _through(gate: Gate | None, handler: Handler, call: Call) -> Reply:
+    """Answer a call that its limits let through, and tell what they leave."""
+    if gate is None:
+        return handler(call)
+    family = call.profile.limit_headers
+    try:
+        gate.check()
+        reply = handler(call)
+    except Refused as refused:
+        raise _limited(refused, gate.headers(family, int(time.time()))) from None
+    except ApiError as error:
+        gate.take()
+        error.headers = (*error.headers, *gate.headers(family, int(time.time())))
+        raise
+    gate.take()
+    return replace(reply, headers=(*reply.headers, *gate.headers(family, int(time.time()))))
+
+
+def _limited(refused: Refused, headers: tuple[tuple[str, str], ...]) -> ApiError:
+    limit, wait_ns = refused.limit, refused.wait_ns
+    message = f"Rate limit reached: {limit.amount} {limit.what} in {duration(limit.window_ns)}."
+    if wait_ns is None:
+        message += " This request alone takes more."
+    else:
+        message += f" Try again in {duration(wait_ns)}."
+        headers = (
+            ("Retry-After", str(-(-wait_ns // 1_000_000_000))),
+            ("retry-after-ms", str(-(-wait_ns // 1_000_000))),
+            *headers,
+        )
+    return ApiError(429, message, type_=limit.what, code="rate_limit_exceeded", headers=headers)
 
 
 def _suffix(model: object) -> tuple[str, tuple[Deed, ...]]:

@@ -11,6 +11,7 @@ import math
 import sys
 from array import array
 
+from .access import model_of, spend
 from .call import Call
 from .errors import ApiError
 from .jsontext import Json
@@ -106,7 +107,7 @@ def embeddings(call: Call) -> Reply:
         raise call.problem
     payload = call.payload
     check_fields(payload, _FIELDS, "model", "input")
-    model = call.profile.model_for(payload["model"], "embeddings")
+    model = model_of(call, payload["model"], "embeddings")
     dimensions = payload.get("dimensions")
     if dimensions is not None and (not model.shortens or dimensions > model.dimensions):
         wanted = f"at most {model.dimensions}" if model.shortens else "no value"
@@ -129,6 +130,7 @@ def embeddings(call: Call) -> Reply:
     vectors = [vector(model.name, content, length, model.dimensions) for content, _ in inputs]
     encode = _base64 if payload.get("encoding_format") == "base64" else list
     used = sum(size for _, size in inputs)
+    spend(call, model, used, 0)
     body = {
         "object": "list",
         "data": [

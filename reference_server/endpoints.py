@@ -4,8 +4,10 @@ An endpoint is a function from a call to a reply; what it refuses it raises as `
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from .access import check_quota, model_of, spend
 from .call import Call
 from .chat import complete, length_of
 from .errors import ApiError
@@ -17,20 +19,7 @@ from .script import JSON, Reply
 from .tokens import LONGEST
 from .validate import check_chat
 
-__all__ = ["chat", "list_models", "model_of", "retrieve_model"]
-
-
-def model_of(call: Call, name: str) -> Model:
-    """Find a model of the call's profile, or refuse the call."""
-    model = call.profile.models.get(name)
-    if model is None:
-        raise ApiError(
-            404,
-            f"The model {name[:100]!r} does not exist or you do not have access to it.",
-            param="model",
-            code="model_not_found",
-        )
-    return model
+__all__ = ["chat", "list_models", "retrieve_model"]
 
 
 def _check_context(payload: Mapping[str, Any], model: Model) -> None:
@@ -55,7 +44,13 @@ def chat(call: Call) -> Reply:
         raise call.problem
     payload = call.payload
     check_chat(payload, call.profile.fields)
-    model = call.profile.model_for(payload["model"], "chat")
+    model = model_of(call, payload["model"], "chat")
+    check_quota(call)
+    if call.profile.prompt is not None:
+        messages = call.profile.prompt(payload["messages"], model)
+        messages = apply("prompt", call.deeds, messages, call)
+        call.notes["effective"] = messages
+        payload = {**payload, "messages": messages}
     _check_context(payload, model)
     completion = complete(
         payload, model=payload["model"], length=call.length, reasons=model.reasons
@@ -63,6 +58,16 @@ def chat(call: Call) -> Reply:
     # What the model does comes before the gateway's own additions, its faults after them.
     completion = apply("completion", call.deeds, completion, call, kinds=("behaviour",))
     completion = call.profile.add(completion, model, payload)
+    usage = completion.usage or {"prompt_tokens": 0, "completion_tokens": 0}
+    spend(
+        call,
+        model,
+        usage["prompt_tokens"],
+        usage["completion_tokens"],
+        usage.get("cost_usd_total"),
+    )
+    if not call.profile.names_model:
+        completion = replace(completion, model="")
     completion = apply("completion", call.deeds, completion, call, kinds=("fault", "oddity"))
     schedule = call.timing.schedule(completion.seed)
     reasoning = call.profile.show_reasoning
@@ -90,9 +95,11 @@ def chat(call: Call) -> Reply:
 
 
 def list_models(call: Call) -> Reply:
-    """List the models of the profile."""
+    """List the models of the caller's plan."""
     profile = call.profile
-    cards = [profile.card(profile.models[name], name) for name in profile.listed]
+    of_plan = call.caller.plan.models if call.caller is not None else None
+    names = [name for name in profile.listed if of_plan is None or name in of_plan]
+    cards = [profile.card(profile.models[name], name) for name in names]
     return Reply(200, (JSON,), body={"object": "list", "data": cards})
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from . import endpoints
+from . import endpoints, losi, omai
 from .call import Call
 from .embeddings import embeddings
 from .script import Reply
@@ -25,6 +25,17 @@ _EMBEDDINGS: dict[Route, dict[str, Handler]] = {("embeddings",): {"POST": embedd
 ROUTES: Mapping[str, Mapping[Route, Mapping[str, Handler]]] = {
     "openai": {**_CHAT, **_EMBEDDINGS, **_MODELS},
     "osmapi": {**_CHAT, **_MODELS},
+    "losi": {
+        **_CHAT,
+        **_MODELS,
+        ("api-keys",): {
+            "GET": losi.list_keys,
+            "POST": losi.create_key,
+            "DELETE": losi.delete_key,
+        },
+        ("api-usage",): {"GET": losi.usage},
+    },
+    "omai": {**_CHAT, **_EMBEDDINGS, ("auth", "login"): {"POST": omai.login}},
 }
 """The endpoints of each profile."""
 

@@ -3,6 +3,9 @@
 A row is a named function over one level of an answer. From the request down to the wire:
 
 ``request``     a call becomes another call, before anyone looks at it
+``caller``      whose key it is becomes another one: his plan, limits and permissions
+``state``       what the server remembers becomes something that forgets, or remembers wrongly
+``prompt``      the messages that the model gets become others
 ``completion``  a completion becomes another one, before it is written in either mode
 ``reply``       status, headers, body or events become others; errors pass here too
 ``json``        each JSON object that is sent: a body, or the data of an event
@@ -39,7 +42,10 @@ __all__ = [
 ]
 
 Kind = Literal["fault", "oddity", "behaviour"]
-Level = Literal["request", "completion", "reply", "json", "chunks", "text", "events", "wire"]
+Level = Literal[
+    "request", "caller", "state", "prompt", "completion",
+    "reply", "json", "chunks", "text", "events", "wire",
+]  # fmt: skip
 Act = Callable[..., Any]
 _Act = TypeVar("_Act", bound=Act)
 _ALL: tuple[Kind, ...] = ("fault", "oddity", "behaviour")
