@@ -43,9 +43,17 @@ class Caller:
     limits: tuple[Limit, ...] = ()
 
 
-def find_key(headers: tuple[tuple[str, str], ...], profile: "Profile") -> str | None:
-    """Return the key that a request carries, from the first header that the profile looks at."""
-    for wanted in profile.key_headers:
+def find_key(
+    headers: tuple[tuple[str, str], ...], profile: "Profile", route: tuple[str, ...] = ()
+) -> str | None:
+    """Return the key that a request carries, from the first header that the profile looks at.
+
+    Anthropic's clients put it into one of two headers, so that routes of theirs take both.
+    """
+    names = profile.key_headers
+    if route[:1] == ("messages",) and "x-api-key" not in names:
+        names = (*names, "x-api-key")
+    for wanted in names:
         for name, value in headers:
             if name != wanted:
                 continue

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, parse_qsl, unquote
 
 from .access import Caller, check_permission, find_key, identify
+from .anthropic import speaks_messages
 from .call import Call, json_of
 from .chat import Timing, fresh
 from .compose import steps_of
@@ -92,6 +93,18 @@ class App:
         self.journal.add(entry)
         return Answer(reply, steps, entry)
 
+    def refusal(self, target: str, error: ApiError) -> Reply:
+        """Refuse a request that was not even read whole, in the shape of its path's profile."""
+        id_ = fresh("req_")
+        segments = target.partition("?")[0].split("/")[1:]
+        if segments[:1] == ["with"]:
+            segments = segments[2:]
+        profile = PROFILES.get(segments[0] if segments else "", self.default)
+        reply = _refusal(error, profile, None, id_)
+        name = "request-id" if speaks_messages(profile.name, ()) else "x-request-id"
+        headers = (*reply.headers, (name, id_), *common_headers())
+        return replace(reply, headers=headers, text=dumps(reply.body))
+
     def _serve(
         self, request: Request, path: str, entry: Entry, *, close: bool, http10: bool
     ) -> tuple[Reply, Iterator[Step]]:
@@ -111,9 +124,9 @@ class App:
         except ApiError as error:
             profile = PROFILES.get(entry.profile, self.default)
             reply = _refusal(error, profile, call, entry.id)
-        reply = replace(
-            reply, headers=(*reply.headers, ("x-request-id", entry.id), *common_headers())
-        )
+        messages = speaks_messages(entry.profile, call.route if call is not None else ())
+        name = "request-id" if messages else "x-request-id"
+        reply = replace(reply, headers=(*reply.headers, (name, entry.id), *common_headers()))
         if request.method == "HEAD":
             reply = replace(reply, head_only=True)
         reply = apply("reply", deeds, reply, call)
@@ -150,7 +163,7 @@ class App:
             profile=profile,
             headers=request.headers,
             body=request.body,
-            key=find_key(request.headers, profile),
+            key=find_key(request.headers, profile, route),
             query=dict(parse_qsl(request.target.partition("?")[2], keep_blank_values=True)),
             timing=self.timing,
         )

@@ -19,10 +19,11 @@ from .script import JSON, Reply
 from .tokens import LONGEST
 from .validate import check_chat
 
-__all__ = ["chat", "list_models", "retrieve_model"]
+__all__ = ["chat", "check_context", "list_models", "retrieve_model"]
 
 
-def _check_context(payload: Mapping[str, Any], model: Model) -> None:
+def check_context(payload: Mapping[str, Any], model: Model) -> None:
+    """Refuse a conversation that does not fit the model's context."""
     texts = [text_of(message.get("content")) for message in payload["messages"]]
     # No ASCII token is longer than this, so a very long text is refused without being counted.
     used = sum(len(text) for text in texts if text.isascii()) // LONGEST
@@ -51,7 +52,7 @@ def chat(call: Call) -> Reply:
         messages = apply("prompt", call.deeds, messages, call)
         call.notes["effective"] = messages
         payload = {**payload, "messages": messages}
-    _check_context(payload, model)
+    check_context(payload, model)
     completion = complete(
         payload, model=payload["model"], length=call.length, reasons=model.reasons
     )

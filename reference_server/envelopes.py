@@ -12,8 +12,18 @@ from .jsontext import Json
 if TYPE_CHECKING:
     from .call import Call
 
-__all__ = ["losi", "omai", "openai"]
+__all__ = ["anthropic", "losi", "omai", "openai"]
 
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 _LOSI_TYPES = {
     401: "authentication_error",
     402: "insufficient_quota",
@@ -31,6 +41,17 @@ def openai(error: ApiError, _call: "Call | None", _id: str) -> tuple[int, Json]:
             "param": error.param,
             "code": error.code,
         }
+    }
+
+
+def anthropic(error: ApiError, _call: "Call | None", id_: str) -> tuple[int, Json]:
+    """Write an error as Anthropic does (Errors): its type follows from its status."""
+    rest = "api_error" if error.status >= 500 else "invalid_request_error"
+    type_ = _ANTHROPIC_TYPES.get(error.status, rest)
+    return error.status, {
+        "type": "error",
+        "error": {"type": type_, "message": error.message},
+        "request_id": id_,
     }
 
 

@@ -31,6 +31,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal, Protocol, cast, get_args
 
 from .errors import OptionError, unknown
@@ -308,7 +309,8 @@ class Gate:
     def headers(self, family: str, now_s: int) -> tuple[tuple[str, str], ...]:
         """Write, for requests and for tokens, the limit that leaves least.
 
-        What is reset is a duration in the family ``openai``, a Unix time in ``osmapi``.
+        What is reset is a duration in the family ``openai``, a Unix time in ``osmapi``, and a time
+        of RFC 3339 in ``anthropic``, which also rounds what is left of tokens to thousands.
         """
         found: list[tuple[str, str]] = []
         for what in get_args(What):
@@ -325,6 +327,15 @@ class Gate:
                         ("X-RateLimit-Remaining", str(left)),
                         ("X-RateLimit-Reset", str(now_s + _up(reset_ns, 10**9))),
                     ]
+                continue
+            if family == "anthropic":
+                moment = datetime.fromtimestamp(now_s + _up(reset_ns, 10**9), UTC)
+                rest = left if what == "requests" else left // 1000 * 1000
+                found += [
+                    (f"anthropic-ratelimit-{what}-limit", str(limit.amount)),
+                    (f"anthropic-ratelimit-{what}-remaining", str(rest)),
+                    (f"anthropic-ratelimit-{what}-reset", f"{moment:%Y-%m-%dT%H:%M:%SZ}"),
+                ]
                 continue
             found += [
                 (f"x-ratelimit-limit-{what}", str(limit.amount)),

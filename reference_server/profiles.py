@@ -5,6 +5,7 @@ the upstream's definition; ``osmapi`` adds exact costs, provider prefixes, autom
 web search and plugins as that vendor's page "Chat Completions" and its cost page describe them;
 ``losi`` has plans, keys with permissions and a model with a prompt of its own; ``omai`` has tiers,
 a login, and chat answers that name no model.
+``anthropic`` is the other upstream, with a dialect of its own.
 Prices are the server's own: the vendor's sample shows none that its models have.
 """
 
@@ -50,6 +51,8 @@ class Model:
     price_out: Decimal = Decimal("0.6")
     does: tuple[str, ...] = ("chat",)
     """What it can be asked for: chat, completions, embeddings, images, speech, transcriptions."""
+    title: str = ""
+    """Its name for people."""
     dimensions: int = 0
     """The length of its embeddings."""
     shortens: bool = False
@@ -130,7 +133,7 @@ class Profile:
     refuse: "Callable[[ApiError, Call | None, str], tuple[int, Json]]" = envelopes.openai
     """Gives the status and the body of an error, from the call (if it got that far) and the id."""
     limit_headers: str = "openai"
-    """The family of rate-limit headers: ``openai`` or ``osmapi``."""
+    """The family of rate-limit headers: ``openai``, ``osmapi`` or ``anthropic``."""
 
     def model_for(self, name: str, does: str | None) -> Model:
         """Find a model that can do this, or refuse the request."""
@@ -164,6 +167,13 @@ _OPENAI = (
           shortens=True, price_in=Decimal("0.02"), price_out=Decimal(0)),
     Model("text-embedding-ada-002", "openai-internal", 1_671_217_299, does=("embeddings",),
           dimensions=1536, price_in=Decimal("0.1"), price_out=Decimal(0)),
+)  # fmt: skip
+
+_ANTHROPIC = (
+    Model("claude-sonnet-4-6", "anthropic", 1_771_286_400, title="Claude Sonnet 4.6",
+          context=200_000, price_in=Decimal(3), price_out=Decimal(15)),
+    Model("claude-haiku-4-5", "anthropic", 1_760_486_400, title="Claude Haiku 4.5",
+          context=200_000, price_in=Decimal(1), price_out=Decimal(5)),
 )  # fmt: skip
 
 _PROVIDERS = {
@@ -399,6 +409,14 @@ PROFILES: dict[str, Profile] = {
         ),
         user=("demo", "gateproof-demo-password"),
         names_model=False,
+    ),
+    "anthropic": Profile(
+        name="anthropic",
+        models={model.name: model for model in _ANTHROPIC},
+        listed=[model.name for model in _ANTHROPIC],
+        key_headers=("x-api-key", "authorization"),
+        refuse=envelopes.anthropic,
+        limit_headers="anthropic",
     ),
 }
 """Every profile that the server speaks; each has its routes under its own prefix."""

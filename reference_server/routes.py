@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from . import endpoints, losi, omai
+from . import anthropic, endpoints, losi, messages, omai
 from .call import Call
 from .embeddings import embeddings
 from .script import Reply
@@ -22,6 +22,11 @@ _MODELS: dict[Route, dict[str, Handler]] = {
 }
 _EMBEDDINGS: dict[Route, dict[str, Handler]] = {("embeddings",): {"POST": embeddings}}
 
+_MESSAGES: dict[Route, dict[str, Handler]] = {
+    ("messages",): {"POST": messages.messages},
+    ("messages", "count_tokens"): {"POST": messages.count_tokens},
+}
+
 ROUTES: Mapping[str, Mapping[Route, Mapping[str, Handler]]] = {
     "openai": {**_CHAT, **_EMBEDDINGS, **_MODELS},
     "osmapi": {**_CHAT, **_MODELS},
@@ -36,6 +41,11 @@ ROUTES: Mapping[str, Mapping[Route, Mapping[str, Handler]]] = {
         ("api-usage",): {"GET": losi.usage},
     },
     "omai": {**_CHAT, **_EMBEDDINGS, ("auth", "login"): {"POST": omai.login}},
+    "anthropic": {
+        **_MESSAGES,
+        ("models",): {"GET": anthropic.list_models},
+        ("models", _REST): {"GET": anthropic.retrieve_model},
+    },
 }
 """The endpoints of each profile."""
 

@@ -28,7 +28,7 @@ from .rules import (
     wrong_value,
 )
 
-__all__ = ["CHAT_FIELDS", "check_chat", "check_fields"]
+__all__ = ["CHAT_FIELDS", "check_chat", "check_fields", "function_name"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -37,7 +37,8 @@ def _object(value: Json, param: str) -> None:
     object_({})(value, param)
 
 
-def _function_name(value: Json, param: str) -> None:
+def function_name(value: Json, param: str) -> None:
+    """Accept a name that a function or a tool may have."""
     text()(value, param)
     if not _NAME.fullmatch(value):
         raise wrong_value(param, "1 to 64 of the characters a-z, A-Z, 0-9, _ and -")
@@ -52,7 +53,7 @@ def _stop(value: Json, param: str) -> None:
 
 
 _TEXT_PART = object_({"text": text()})
-_FUNCTION = object_({"name": _function_name, "arguments": text()})
+_FUNCTION = object_({"name": function_name, "arguments": text()})
 _PARTS: dict[str, Rule] = {
     "text": _TEXT_PART,
     "image_url": object_(
@@ -129,7 +130,7 @@ _TOOL = by_type(
         "function": object_(
             {
                 "function": object_(
-                    {"name": _function_name},
+                    {"name": function_name},
                     {"description": text(), "parameters": _object, "strict": nullable(boolean)},
                 )
             }
@@ -168,7 +169,7 @@ _FORMAT = by_type(
         "json_schema": object_(
             {
                 "json_schema": object_(
-                    {"name": _function_name},
+                    {"name": function_name},
                     {"schema": _object, "description": text(), "strict": nullable(boolean)},
                 )
             }

@@ -11,7 +11,7 @@ from typing import Any
 from ..call import Call
 from ..chat import Choice, Completion, Timing
 from ..errors import ApiError
-from ..jsontext import dumps
+from ..jsontext import Json, dumps
 from ..script import Reply, Step
 from ..tokens import tokenize
 from .table import behaviour, whole
@@ -78,6 +78,9 @@ _STATUSES = {
 }
 
 
+_KEPT = frozenset({"x-request-id", "request-id", "date", "server"})
+
+
 def _status(text: str) -> tuple[int, int]:
     status, _, wait = text.partition(",")
     return whole(400, 599)(status), whole(0, 86_400)(wait or "7")
@@ -88,22 +91,16 @@ def _status(text: str) -> tuple[int, int]:
     parameter="status, and after a comma the seconds of Retry-After (7) of a 429 or 503",
     read=_status,
 )  # fmt: skip
-def _fail(reply: Reply, _: Call, argument: tuple[int, int]) -> Reply:
+def _fail(reply: Reply, call: Call, argument: tuple[int, int]) -> Reply:
     status, wait_s = argument
     type_, code = _STATUSES.get(status, ("server_error", "internal_error"))
-    error = {
-        "message": f"The upstream failed with status {status}.",
-        "type": type_,
-        "param": None,
-        "code": code,
-    }
-    kept = tuple(
-        pair for pair in reply.headers if pair[0].lower() in {"x-request-id", "date", "server"}
-    )
+    error = ApiError(status, f"The upstream failed with status {status}.", type_=type_, code=code)
+    status, body = call.profile.refuse(error, call, call.id)
+    kept = tuple(pair for pair in reply.headers if pair[0].lower() in _KEPT)
     headers = (("Content-Type", "application/json"), *kept)
     if status in {429, 503}:
         headers = (*headers, ("Retry-After", str(wait_s)))
-    return Reply(status, headers, body={"error": error}, error=True, at_ns=reply.at_ns)
+    return Reply(status, headers, body=body, error=True, at_ns=reply.at_ns)
 
 
 def _after(steps: Iterator[Step], tokens: int) -> Iterator[tuple[Step, bool]]:
@@ -114,14 +111,11 @@ def _after(steps: Iterator[Step], tokens: int) -> Iterator[tuple[Step, bool]]:
         seen += step.label in _TOKENS
 
 
-_FAILURE = {
-    "error": {
-        "message": "The model failed while it answered.",
-        "type": "server_error",
-        "param": None,
-        "code": "upstream_failure",
-    }
-}
+def _failure(call: Call) -> tuple[int, Json]:
+    error = ApiError(
+        500, "The model failed while it answered.", type_="server_error", code="upstream_failure"
+    )
+    return call.profile.refuse(error, call, call.id)
 
 
 @behaviour(
@@ -131,12 +125,13 @@ _FAILURE = {
     parameter="tokens before the error (3)", read=whole(0, 100_000), default="3",
     seen_in="an upstream overloaded in mid-answer",
 )  # fmt: skip
-def _midstream_error(reply: Reply, _: Call, tokens: int) -> Reply:
+def _midstream_error(reply: Reply, call: Call, tokens: int) -> Reply:
     if reply.error:
         return reply
+    status, body = _failure(call)
     if reply.events is None:
-        return replace(reply, status=500, body=_FAILURE, error=True)
-    last = Step(0, dumps(_FAILURE), "error")
+        return replace(reply, status=status, body=body, text=None, error=True)
+    last = Step(0, dumps(body), "error")
     return replace(reply, events=_until(reply.events, tokens, last))
 
 
