@@ -58,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--allow-origin", action="append", default=[], help="origins that secrets may go to")
     add("--check", action="append", default=[], help="a check id or the beginning of one")
     add("--run-folder", type=Path, help="folder for the run, made when it is missing")
+    add("--run-verb", default="conform", help="what the run is called in its header")
     add("--run-seed", type=int, default=0, help="seed of the generated cases")
     add("--cases", type=int, default=30, help="generated requests for each generative check")
     add("--allow-partial", action="store_true", help="inconclusive MUSTs do not fail the run")
@@ -102,7 +103,7 @@ class State:
             folder = new_folder(Path("gateproof-runs"), self.target.name)
         self.writer = RunWriter(folder)
         self.writer.header(
-            "conform", self.run, self.target, self.profile, option.run_seed, sys.argv[1:]
+            option.run_verb, self.run, self.target, self.profile, option.run_seed, sys.argv[1:]
         )
         for check in checks.values():
             requirement = self.plan.requirement(check)

@@ -18,6 +18,7 @@ from .app import listing
 from .connection import Settings
 from .errors import OptionError
 from .faults import parse
+from .limits import ALGORITHMS, read_limit
 from .profiles import PROFILES
 from .server import Options, calm_collector, listen
 
@@ -43,6 +44,19 @@ def _parser() -> argparse.ArgumentParser:
         help="faults, oddities or behaviours of every answer",
     )  # fmt: skip
     parser.add_argument("--limit-rpm", type=int, default=0, help="requests a minute for each key")
+    parser.add_argument(
+        "--limit", dest="limits", action="append", default=[], metavar="LIMIT",
+        help="as requests=60/60s,algorithm=sliding-log,scope=key or tokens=40000/1m; algorithms: "
+        f"{', '.join(ALGORITHMS)}; scopes: key, model, account",
+    )  # fmt: skip
+    parser.add_argument(
+        "--clock-scale", type=int, default=1,
+        help="how much faster the clock of the limits runs; 60 makes a minute a second",
+    )  # fmt: skip
+    parser.add_argument(
+        "--state", default=":memory:", metavar="FILE",
+        help="keep accounts, keys, usage and balances in this file (in memory)",
+    )  # fmt: skip
     parser.add_argument(
         "--max-body-bytes", type=int, default=8 * 1024 * 1024, help="larger bodies get a 413"
     )
@@ -85,6 +99,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         value = getattr(arguments, name)
         if not 0 <= value < 1e12:
             raise OptionError(f"--{name.replace('_', '-')} is 0 or more, not {value}.")
+    if not 1 <= arguments.clock_scale <= 100_000:
+        raise OptionError(f"--clock-scale is 1 to 100000, not {arguments.clock_scale}.")
     if not 0 <= arguments.port <= 65_535:
         raise OptionError(f"--port is 0 to 65535, not {arguments.port}.")
     texts = tuple(text for group in arguments.behaviours for text in group.split("+"))
@@ -97,6 +113,9 @@ def _options(arguments: argparse.Namespace) -> Options:
         itl_ms=arguments.itl_ms,
         jitter_ms=arguments.jitter_ms,
         limit_rpm=arguments.limit_rpm,
+        limits=tuple(read_limit(text) for text in arguments.limits),
+        clock_scale=arguments.clock_scale,
+        state=arguments.state,
         journal_bytes=arguments.journal_bytes,
         settings=Settings(body_bytes=arguments.max_body_bytes),
     )

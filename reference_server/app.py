@@ -11,8 +11,10 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, parse_qsl, unquote
 
+from .access import Caller, check_permission, find_key, identify
+from .anthropic import speaks_messages
 from .call import Call, json_of
 from .chat import Timing, fresh
 from .compose import steps_of
@@ -20,13 +22,13 @@ from .errors import ApiError, OptionError
 from .faults import TABLE, Deed, apply, parse
 from .journal import Entry, Journal, mark
 from .jsontext import dumps
-from .limits import Limiter
-from .limits import headers as limit_headers
-from .profiles import DEMO_KEY, PROFILES, Profile
-from .routes import ROUTES
+from .limits import Gate, Limit, Refused, Ruler, Scope, duration
+from .profiles import DEMO_KEY, PROFILES, Profile, seeds
+from .routes import Handler, handlers_of
 from .script import JSON, Reply, Step, common_headers, frame_body
+from .state import State
 
-__all__ = ["Answer", "App", "Request"]
+__all__ = ["Answer", "App", "Request", "seeded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,13 @@ class Answer:
     entry: Entry | None
 
 
+def seeded(path: str = ":memory:") -> State:
+    """Open a state that has the demo accounts."""
+    state = State(path)
+    state.seed(seeds())
+    return state
+
+
 @dataclass(slots=True)
 class App:
     """The server's settings and its state."""
@@ -57,7 +66,10 @@ class App:
     default: Profile = field(default_factory=lambda: PROFILES["openai"])
     deeds: tuple[Deed, ...] = ()
     timing: Timing = field(default_factory=Timing)
-    limiter: Limiter | None = None
+    state: State = field(default_factory=seeded)
+    ruler: Ruler = field(default_factory=Ruler)
+    limits: tuple[Limit, ...] = ()
+    """Those that hold everybody, besides the limits of his plan."""
 
     def answer(self, request: Request, *, read_at_ns: int, connection: int, close: bool,
                http10: bool = False) -> Answer:  # fmt: skip
@@ -74,11 +86,24 @@ class App:
         except Exception:  # noqa: BLE001  # our own error must not end the server
             traceback.print_exc(file=sys.stderr)
             error = ApiError(500, "The server failed; this is its own bug.", type_="server_error")
-            reply = replace(_refusal(error), headers=(JSON, ("x-request-id", entry.id)))
+            reply = _refusal(error, self.default, None, entry.id)
+            reply = replace(reply, headers=(JSON, ("x-request-id", entry.id)))
             steps = frame_body(reply, dumps(reply.body), close=close)
         entry.status = reply.status
         self.journal.add(entry)
         return Answer(reply, steps, entry)
+
+    def refusal(self, target: str, error: ApiError) -> Reply:
+        """Refuse a request that was not even read whole, in the shape of its path's profile."""
+        id_ = fresh("req_")
+        segments = target.partition("?")[0].split("/")[1:]
+        if segments[:1] == ["with"]:
+            segments = segments[2:]
+        profile = PROFILES.get(segments[0] if segments else "", self.default)
+        reply = _refusal(error, profile, None, id_)
+        name = "request-id" if speaks_messages(profile.name, ()) else "x-request-id"
+        headers = (*reply.headers, (name, id_), *common_headers())
+        return replace(reply, headers=headers, text=dumps(reply.body))
 
     def _serve(
         self, request: Request, path: str, entry: Entry, *, close: bool, http10: bool
@@ -87,7 +112,7 @@ class App:
         call: Call | None = None
         try:
             call = self._call(request, path, entry)
-            entry.profile = call.profile.name
+            entry.notes = call.notes
             deeds = call.deeds
             entry.behaviours = tuple(deed.text for deed in deeds)
             call = apply("request", deeds, call, None)
@@ -97,10 +122,11 @@ class App:
                 )
             reply = self._reply(call)
         except ApiError as error:
-            reply = _refusal(error)
-        reply = replace(
-            reply, headers=(*reply.headers, ("x-request-id", entry.id), *common_headers())
-        )
+            profile = PROFILES.get(entry.profile, self.default)
+            reply = _refusal(error, profile, call, entry.id)
+        messages = speaks_messages(entry.profile, call.route if call is not None else ())
+        name = "request-id" if messages else "x-request-id"
+        reply = replace(reply, headers=(*reply.headers, (name, entry.id), *common_headers()))
         if request.method == "HEAD":
             reply = replace(reply, head_only=True)
         reply = apply("reply", deeds, reply, call)
@@ -123,9 +149,11 @@ class App:
         if segments and segments[0] in PROFILES:
             profile = PROFILES[segments[0]]
             segments = segments[1:]
-        if not segments or segments[0] != "v1":
+        entry.profile = profile.name
+        base = profile.base.split("/")[1:]
+        if segments[: len(base)] != base:
             raise _no_route(request.method, path)
-        route = tuple(unquote(segment) for segment in segments[1:])
+        route = tuple(unquote(segment) for segment in segments[len(base) :])
         if route and not route[-1]:
             route = route[:-1]
         call = Call(
@@ -135,7 +163,8 @@ class App:
             profile=profile,
             headers=request.headers,
             body=request.body,
-            key=_bearer(request.headers),
+            key=find_key(request.headers, profile, route),
+            query=dict(parse_qsl(request.target.partition("?")[2], keep_blank_values=True)),
             timing=self.timing,
         )
         suffixed: tuple[Deed, ...] = ()
@@ -154,10 +183,9 @@ class App:
         return replace(call, deeds=(*suffixed, *deeds, *self.deeds))
 
     def _reply(self, call: Call) -> Reply:
-        one_model = call.route[:1] == ("models",) and len(call.route) > 1
-        handlers = ROUTES.get(("models", "*") if one_model else call.route)
+        handlers = handlers_of(call.profile.name, call.route)
         if handlers is None:
-            raise _no_route(call.method, "/v1/" + "/".join(call.route))
+            raise _no_route(call.method, "/".join((call.profile.base, *call.route)))
         allowed = ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else []), "OPTIONS"])
         if call.method == "OPTIONS":
             return Reply(204, (("Allow", allowed),), text=b"", framing="none")
@@ -169,27 +197,16 @@ class App:
                 code="method_not_allowed",
                 headers=(("Allow", allowed),),
             )
-        _check_key(call)
-        extra: tuple[tuple[str, str], ...] = ()
-        if self.limiter is not None and call.key is not None:
-            grant = self.limiter.take(call.key, time.monotonic_ns())
-            if grant is not None:
-                extra = limit_headers(call.profile.limit_headers, grant, int(time.time()))
-                if not grant.allowed:
-                    raise ApiError(
-                        429,
-                        f"Rate limit reached: {grant.limit} requests a minute. "
-                        f"Try again in {grant.reset_s} s.",
-                        type_="requests",
-                        code="rate_limit_exceeded",
-                        headers=(("Retry-After", str(grant.reset_s)), *extra),
-                    )
-        try:
-            reply = handler(call)
-        except ApiError as error:
-            error.headers = (*error.headers, *extra)
-            raise
-        return replace(reply, headers=(*reply.headers, *extra))
+        state = apply("state", call.deeds, self.state, call)
+        if call.route in call.profile.open_routes:
+            return handler(replace(call, state=state))
+        caller = identify(call, state, self.limits)
+        caller = apply("caller", call.deeds, caller, call)
+        check_permission(call, caller)
+        gate = None
+        if caller.limits:
+            gate = self.ruler.gate(caller.limits, _scopes(call, caller))
+        return _through(gate, handler, replace(call, caller=caller, state=state, gate=gate))
 
     def _own(self, method: str, path: str, query: str) -> Reply:
         """Answer a path of the server's own: its journal, its table, whether it lives."""
@@ -217,40 +234,56 @@ def listing() -> list[dict[str, str]]:
     ]
 
 
-def _refusal(error: ApiError) -> Reply:
-    body = {
-        "error": {
-            "message": error.message,
-            "type": error.type,
-            "param": error.param,
-            "code": error.code,
-        }
-    }
-    return Reply(error.status, (JSON, *error.headers), body=body, error=True)
+def _refusal(error: ApiError, profile: Profile, call: Call | None, id_: str) -> Reply:
+    status, body = profile.refuse(error, call, id_)
+    return Reply(status, (JSON, *error.headers), body=body, error=True)
 
 
 def _no_route(method: str, path: str) -> ApiError:
     return ApiError(404, f"Unknown request URL: {method[:20]} {path[:200]}.", code="unknown_url")
 
 
-def _bearer(headers: tuple[tuple[str, str], ...]) -> str | None:
-    for name, value in headers:
-        if name == "authorization":
-            scheme, _, key = value.partition(" ")
-            if scheme.lower() == "bearer" and key.strip():
-                return key.strip()
-    return None
+def _scopes(call: Call, caller: Caller) -> dict[Scope, str]:
+    model = call.payload.get("model") if isinstance(call.payload, dict) else None
+    known = model if isinstance(model, str) and model in call.profile.models else ""
+    return {
+        "key": caller.key,
+        "account": caller.account,
+        "model": f"{caller.account}/{known}",
+    }
 
 
-def _check_key(call: Call) -> None:
-    if call.key == call.profile.key:
-        return
-    message = (
-        "Incorrect API key provided."
-        if call.key
-        else "No API key provided: send it as 'Authorization: Bearer KEY'."
-    )
-    raise ApiError(401, message, code="invalid_api_key", headers=(("WWW-Authenticate", "Bearer"),))
+def _through(gate: Gate | None, handler: Handler, call: Call) -> Reply:
+    """Answer a call that its limits let through, and tell what they leave."""
+    if gate is None:
+        return handler(call)
+    family = call.profile.limit_headers
+    try:
+        gate.check()
+        reply = handler(call)
+    except Refused as refused:
+        raise _limited(refused, gate.headers(family, int(time.time()))) from None
+    except ApiError as error:
+        gate.take()
+        error.headers = (*error.headers, *gate.headers(family, int(time.time())))
+        raise
+    gate.take()
+    return replace(reply, headers=(*reply.headers, *gate.headers(family, int(time.time()))))
+
+
+def _limited(refused: Refused, headers: tuple[tuple[str, str], ...]) -> ApiError:
+    limit, wait_ns = refused.limit, refused.wait_ns
+    message = f"Rate limit reached: {limit.amount} {limit.what} in {duration(limit.window_ns)}."
+    if wait_ns is None:
+        message += " This request alone takes more."
+    else:
+        message += f" Try again in {duration(wait_ns)}."
+        headers = (
+            ("Retry-After", str(-(-wait_ns // 1_000_000_000))),
+            ("retry-after-ms", str(-(-wait_ns // 1_000_000))),
+            *headers,
+        )
+    return ApiError(429, message, type_=limit.what, code="rate_limit_exceeded", headers=headers)
 
 
 def _suffix(model: object) -> tuple[str, tuple[Deed, ...]]:

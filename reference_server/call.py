@@ -15,8 +15,11 @@ from .chat import Timing
 from .errors import ApiError
 
 if TYPE_CHECKING:
+    from .access import Caller
     from .faults.table import Deed
+    from .limits import Gate
     from .profiles import Profile
+    from .state import State
 
 __all__ = ["Call", "json_of"]
 
@@ -28,12 +31,22 @@ class Call:
     id: str
     method: str
     route: tuple[str, ...]
-    """The path below ``/v1``, its segments decoded."""
+    """The path below the profile's base, its segments decoded."""
     profile: "Profile"
     headers: tuple[tuple[str, str], ...]
     body: bytes
     key: str | None
-    """The bearer token, or None without one."""
+    """The key as it came, or None without one."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """The query's parameters; of one that is repeated, the last."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What the journal is to show of the call besides, by name."""
+    caller: "Caller | None" = None
+    """Whose key it is; None before that is known, and where none is needed."""
+    state: "State | None" = None
+    """What the server remembers."""
+    gate: "Gate | None" = None
+    """The limits that hold the call; None without any."""
     deeds: tuple["Deed", ...] = ()
     payload: Any = None
     """The JSON of the body, with the model's bare name; None when it has none."""

@@ -89,6 +89,7 @@ class Completion:
     id: str
     created: int
     model: str
+    """Empty where an answer does not say it."""
     fingerprint: str
     choices: tuple[Choice, ...]
     usage: dict[str, Any] | None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from .call import Call
 from .faults import Deed, apply
 from .jsontext import dumps, loads
-from .script import Reply, Step, frame_body, frame_stream, sse
+from .script import Reply, Step, frame_body, frame_stream, named_sse, sse
 
 __all__ = ["steps_of"]
 
@@ -23,8 +23,9 @@ def steps_of(
         events = apply("chunks", deeds, events, call)
         if "text" in levels:
             events = _each(events, lambda text: apply("text", deeds, text, call))
-        if "events" in levels:
-            framed = apply("events", deeds, sse(events), call)
+        if "events" in levels or reply.named:
+            framed = named_sse(events) if reply.named else sse(events)
+            framed = apply("events", deeds, framed, call)
             steps = frame_stream(reply, framed, close=close)
         else:
             steps = frame_stream(reply, events, close=close, bare=True)

@@ -19,6 +19,7 @@ import httptools
 
 from .app import App, Request
 from .chat import fresh
+from .errors import ApiError
 from .jsontext import dumps
 from .player import Clock, Player
 from .script import JSON, Reply, common_headers, frame_body
@@ -221,11 +222,9 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _too_large(self) -> Reply:
-        return _refusal(
-            413,
-            f"The body is larger than {self.settings.body_bytes} bytes.",
-            "request_too_large",
-        )
+        message = f"The body is larger than {self.settings.body_bytes} bytes."
+        error = ApiError(413, message, code="request_too_large")
+        return self.app.refusal(self._url.decode("latin-1"), error)
 
     # Answers
 

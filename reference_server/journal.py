@@ -35,7 +35,7 @@ class Entry:
 
     __slots__ = (
         "behaviours", "body", "cancelled_at_ns", "connection", "headers", "id", "labels", "method",
-        "outcome", "path", "profile", "read_at_ns", "send_times", "sizes", "status",
+        "notes", "outcome", "path", "profile", "read_at_ns", "send_times", "sizes", "status",
     )  # fmt: skip
 
     def __init__(self, id_: str, read_at_ns: int, connection: int, method: str, path: str) -> None:
@@ -54,6 +54,7 @@ class Entry:
         self.labels: list[str] = []
         self.outcome = "open"
         self.cancelled_at_ns: int | None = None
+        self.notes: dict[str, Any] = {}
 
     def sent(self, at_ns: int, size: int, label: str) -> None:
         """Note one write; after 200,000 of them only the first ones are kept."""
@@ -92,6 +93,7 @@ class Entry:
             ],
             "outcome": self.outcome,
             "cancelled_at_ns": self.cancelled_at_ns,
+            **self.notes,
         }
 
 

@@ -2,7 +2,10 @@
 
 A profile is a row: its models, its routes, its fields, and what it adds to an answer. ``openai`` is
 the upstream's definition; ``osmapi`` adds exact costs, provider prefixes, automatic routing,
-web search and plugins as that vendor's page "Chat Completions" and its cost page describe them.
+web search and plugins as that vendor's page "Chat Completions" and its cost page describe them;
+``losi`` has plans, keys with permissions and a model with a prompt of its own; ``omai`` has tiers,
+a login, and chat answers that name no model.
+``anthropic`` is the other upstream, with a dialect of its own.
 Prices are the server's own: the vendor's sample shows none that its models have.
 """
 
@@ -11,15 +14,23 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from . import envelopes
 from .chat import Choice, Completion
+from .errors import ApiError
 from .jsontext import Json
+from .limits import Limit
+from .omega import with_omega
 from .rules import Rule, boolean, list_of, nullable, one_of, text
+from .state import Account, Seed, picodollars
 from .tokens import tokenize
 from .validate import CHAT_FIELDS
 
-__all__ = ["DEMO_KEY", "PROFILES", "Model", "Profile"]
+if TYPE_CHECKING:
+    from .call import Call
+
+__all__ = ["DEMO_KEY", "PROFILES", "Model", "Plan", "Profile", "seeds"]
 
 DEMO_KEY = "sk-gateproof-demo"
 
@@ -38,6 +49,21 @@ class Model:
     context: int = 128_000
     price_in: Decimal = Decimal("0.15")
     price_out: Decimal = Decimal("0.6")
+    does: tuple[str, ...] = ("chat",)
+    """What it can be asked for: chat, completions, embeddings, images, speech, transcriptions."""
+    title: str = ""
+    """Its name for people."""
+    dimensions: int = 0
+    """The length of its embeddings."""
+    shortens: bool = False
+    """Takes ``dimensions``, for shorter embeddings."""
+    pusd_in: int = field(init=False, default=0)
+    """The price of one token in picodollars."""
+    pusd_out: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pusd_in", picodollars(self.price_in / _MILLION))
+        object.__setattr__(self, "pusd_out", picodollars(self.price_out / _MILLION))
 
     def card(self, name: str) -> dict[str, Any]:
         """Return the model as the list of models shows it."""
@@ -55,6 +81,22 @@ def _nothing_added(
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What an account pays for, and how the demo account of this plan begins."""
+
+    name: str = "default"
+    models: frozenset[str] | None = None
+    """The names that it has; None is all."""
+    limits: tuple[Limit, ...] = ()
+    quota_tokens: int | None = None
+    """Tokens for a month; None is without end."""
+    balance: Decimal = Decimal(1000)
+    """USD in the demo account."""
+    alert: Decimal = Decimal(1)
+    """USD below which the balance counts as low."""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What a target of this kind claims to be."""
 
@@ -69,8 +111,48 @@ class Profile:
     """The last chunk of a stream carries usage without being asked."""
     show_reasoning: bool = False
     key: str = DEMO_KEY
+    base: str = "/v1"
+    """The path before every route."""
+    key_headers: tuple[str, ...] = ("authorization",)
+    """The headers that may carry the key, the first that does wins: ``authorization`` (Bearer),
+    ``cookie`` (a session), or one that is the key."""
+    session_cookie: str = ""
+    """The cookie that carries a session."""
+    open_routes: frozenset[tuple[str, ...]] = frozenset()
+    """The routes that need no key."""
+    plans: Mapping[str, Plan] = field(default_factory=lambda: {"default": Plan()})
+    """The plans by name; the demo key's is the last, which is the highest."""
+    restricted: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    """Further demo keys: the end of the key, its plan, and its permissions."""
+    user: tuple[str, str] | None = None
+    """Name and password of the demo account's user."""
+    prompt: Callable[[Sequence[Json], Model], list[Json]] | None = None
+    """Makes the messages that the model gets from those of the client; None leaves them."""
+    names_model: bool = True
+    """Answers to a chat say which model gave them."""
+    refuse: "Callable[[ApiError, Call | None, str], tuple[int, Json]]" = envelopes.openai
+    """Gives the status and the body of an error, from the call (if it got that far) and the id."""
     limit_headers: str = "openai"
-    """The family of rate-limit headers: ``openai`` or ``osmapi``."""
+    """The family of rate-limit headers: ``openai``, ``osmapi`` or ``anthropic``."""
+
+    def model_for(self, name: str, does: str | None) -> Model:
+        """Find a model that can do this, or refuse the request."""
+        model = self.models.get(name)
+        if model is None:
+            raise ApiError(
+                404,
+                f"The model {name[:100]!r} does not exist or you do not have access to it.",
+                param="model",
+                code="model_not_found",
+            )
+        if does is not None and does not in model.does:
+            raise ApiError(
+                400,
+                f"The model {name!r} does not support {does}, only {' and '.join(model.does)}.",
+                param="model",
+                code="unsupported_model",
+            )
+        return model
 
 
 _OPENAI = (
@@ -81,7 +163,18 @@ _OPENAI = (
     ),
     Model("gpt-5-mini", "system", 1_754_425_928, reasons=True),
     Model("demo/llama-3.1-8b", "demo", 1_721_692_800),
-)
+    Model("text-embedding-3-small", "system", 1_705_948_997, does=("embeddings",), dimensions=1536,
+          shortens=True, price_in=Decimal("0.02"), price_out=Decimal(0)),
+    Model("text-embedding-ada-002", "openai-internal", 1_671_217_299, does=("embeddings",),
+          dimensions=1536, price_in=Decimal("0.1"), price_out=Decimal(0)),
+)  # fmt: skip
+
+_ANTHROPIC = (
+    Model("claude-sonnet-4-6", "anthropic", 1_771_286_400, title="Claude Sonnet 4.6",
+          context=200_000, price_in=Decimal(3), price_out=Decimal(15)),
+    Model("claude-haiku-4-5", "anthropic", 1_760_486_400, title="Claude Haiku 4.5",
+          context=200_000, price_in=Decimal(1), price_out=Decimal(5)),
+)  # fmt: skip
 
 _PROVIDERS = {
     "openai": (
@@ -245,6 +338,29 @@ _OSMAPI_FIELDS: dict[str, Rule] = {
     "plugins": nullable(list_of(_plugin)),
 }
 
+
+def _tier(requests: int, tokens: int) -> tuple[Limit, ...]:
+    minute_ns = 60_000_000_000
+    return Limit("requests", requests, minute_ns), Limit("tokens", tokens, minute_ns)
+
+
+def _by_name(*plans: Plan) -> dict[str, Plan]:
+    return {plan.name: plan for plan in plans}
+
+
+_LOSI = (
+    Model("losi-mini", "losi", 1_735_689_600),
+    Model("losi-omega", "losi", 1_746_057_600, price_in=Decimal("1.5"), price_out=Decimal(6)),
+    Model("gpt-4o-mini", "openai", 1_721_172_741),
+    Model("claude-sonnet-4-6", "anthropic", 1_771_286_400, price_in=Decimal(3),
+          price_out=Decimal(15)),
+)  # fmt: skip
+_OMAI = (
+    Model("omai-gpt-4", "omai", 1_677_652_288, price_in=Decimal(10), price_out=Decimal(30)),
+    Model("text-embedding-ada-002", "omai", 1_671_217_299, does=("embeddings",), dimensions=1536,
+          price_in=Decimal("0.1"), price_out=Decimal(0)),
+)  # fmt: skip
+
 PROFILES: dict[str, Profile] = {
     "openai": Profile(
         name="openai",
@@ -262,5 +378,76 @@ PROFILES: dict[str, Profile] = {
         show_reasoning=True,
         limit_headers="osmapi",
     ),
+    "losi": Profile(
+        name="losi",
+        models={model.name: model for model in _LOSI},
+        listed=[model.name for model in _LOSI],
+        base="/api/v1",
+        refuse=envelopes.losi,
+        # The page's table of plans is lost: these are the server's own.
+        plans=_by_name(
+            Plan("spent", quota_tokens=0),
+            Plan("free", models=frozenset({"losi-mini", "gpt-4o-mini"})),
+            Plan("pro"),
+        ),
+        restricted={"readonly": ("pro", ("models",))},
+        prompt=with_omega,
+    ),
+    "omai": Profile(
+        name="omai",
+        models={model.name: model for model in _OMAI},
+        listed=[model.name for model in _OMAI],
+        refuse=envelopes.omai,
+        key_headers=("authorization", "cookie"),
+        session_cookie="omai_session",
+        open_routes=frozenset({("auth", "login")}),
+        # The reference names neither window nor scope nor tokens: see ``limits`` for the readings.
+        plans=_by_name(
+            Plan("basic", limits=_tier(60, 40_000)),
+            Plan("pro", limits=_tier(3_000, 2_000_000)),
+            Plan("enterprise"),
+        ),
+        user=("demo", "gateproof-demo-password"),
+        names_model=False,
+    ),
+    "anthropic": Profile(
+        name="anthropic",
+        models={model.name: model for model in _ANTHROPIC},
+        listed=[model.name for model in _ANTHROPIC],
+        key_headers=("x-api-key", "authorization"),
+        refuse=envelopes.anthropic,
+        limit_headers="anthropic",
+    ),
 }
 """Every profile that the server speaks; each has its routes under its own prefix."""
+
+
+def seeds() -> list[Seed]:
+    """Return the demo accounts: one for each plan of each profile, with two keys.
+
+    Their keys are ``sk-gateproof-PROFILE-PLAN`` and the same with ``-2``; the account of a
+    profile's highest plan has ``sk-gateproof-demo`` as well.
+    """
+    found: list[Seed] = []
+    for profile in PROFILES.values():
+        *_, highest = profile.plans
+        for plan in profile.plans.values():
+            secret = f"sk-gateproof-{profile.name}-{plan.name}"
+            keys: list[tuple[str, tuple[str, ...] | None]] = [(secret, None), (f"{secret}-2", None)]
+            if plan.name == highest:
+                keys.insert(0, (profile.key, None))
+            keys += [
+                (f"sk-gateproof-{profile.name}-{end}", permissions)
+                for end, (of, permissions) in profile.restricted.items()
+                if of == plan.name
+            ]
+            account = Account(
+                f"{profile.name}-{plan.name}",
+                profile.name,
+                plan.name,
+                picodollars(plan.balance),
+                picodollars(plan.alert),
+            )
+            user = profile.user if plan.name == highest else None
+            found.append(Seed(account, tuple(keys), user))
+    return found

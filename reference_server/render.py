@@ -50,6 +50,10 @@ def _logprobs_of(completion: Completion, tokens: Sequence[str], start: int = 0) 
     }
 
 
+def _model(completion: Completion) -> dict[str, str]:
+    return {"model": completion.model} if completion.model else {}
+
+
 def body_of(completion: Completion, *, show_reasoning: bool = False) -> dict[str, Any]:
     """Write a completion as one JSON object."""
     choices = []
@@ -83,7 +87,7 @@ def body_of(completion: Completion, *, show_reasoning: bool = False) -> dict[str
         "id": completion.id,
         "object": "chat.completion",
         "created": completion.created,
-        "model": completion.model,
+        **_model(completion),
         "choices": choices,
     }
     if completion.usage is not None:
@@ -102,7 +106,7 @@ class _Template:
                 "id": completion.id,
                 "object": "chat.completion.chunk",
                 "created": completion.created,
-                "model": completion.model,
+                **_model(completion),
                 "system_fingerprint": completion.fingerprint,
             }
         )

@@ -1,103 +1,59 @@
-"""The routes of the API, and what stands behind them: chat completions and models."""
+"""The routes of each profile: which endpoint answers which path below the base, by method."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from . import anthropic, endpoints, losi, messages, omai
 from .call import Call
-from .chat import complete, length_of
-from .errors import ApiError
-from .faults import apply
-from .model import prompt_tokens, text_of
-from .profiles import Model
-from .render import body_of, chunks_of
-from .script import JSON, Reply
-from .tokens import LONGEST
-from .validate import check_chat
+from .embeddings import embeddings
+from .script import Reply
 
-__all__ = ["ROUTES"]
+__all__ = ["Handler", "handlers_of"]
 
+Handler = Callable[[Call], Reply]
+Route = tuple[str, ...]
 
-def _model(call: Call, name: str) -> Model:
-    model = call.profile.models.get(name)
-    if model is None:
-        raise ApiError(
-            404,
-            f"The model {name[:100]!r} does not exist or you do not have access to it.",
-            param="model",
-            code="model_not_found",
-        )
-    return model
+_REST = "*"
+"""The last segment of a route that stands for one or more segments."""
 
-
-def _check_context(payload: Mapping[str, Any], model: Model) -> None:
-    texts = [text_of(message.get("content")) for message in payload["messages"]]
-    # No ASCII token is longer than this, so a very long text is refused without being counted.
-    used = sum(len(text) for text in texts if text.isascii()) // LONGEST
-    if used <= model.context:
-        used = prompt_tokens(payload)
-    if used > model.context:
-        raise ApiError(
-            400,
-            f"This model's context is {model.context} tokens, but the messages have at least "
-            f"{used}.",
-            param="messages",
-            code="context_length_exceeded",
-        )
-
-
-def _chat(call: Call) -> Reply:
-    if call.problem is not None:
-        raise call.problem
-    payload = call.payload
-    check_chat(payload, call.profile.fields)
-    model = _model(call, payload["model"])
-    _check_context(payload, model)
-    completion = complete(
-        payload, model=payload["model"], length=call.length, reasons=model.reasons
-    )
-    # What the model does comes before the gateway's own additions, its faults after them.
-    completion = apply("completion", call.deeds, completion, call, kinds=("behaviour",))
-    completion = call.profile.add(completion, model, payload)
-    completion = apply("completion", call.deeds, completion, call, kinds=("fault", "oddity"))
-    schedule = call.timing.schedule(completion.seed)
-    reasoning = call.profile.show_reasoning
-    if call.streams:
-        asked = call.asks_for("include_usage")
-        events = chunks_of(
-            completion,
-            schedule,
-            usage_asked=asked,
-            usage_sent=asked or call.profile.usage_always,
-            show_reasoning=reasoning,
-        )
-        headers = (
-            ("Content-Type", "text/event-stream; charset=utf-8"),
-            ("Cache-Control", "no-cache"),
-            ("X-Accel-Buffering", "no"),
-        )
-        return Reply(200, headers, events=events, at_ns=call.timing.ttft_ns)
-    at_ns = (
-        schedule.at(max(0, length_of(completion) - 1))
-        if call.timing.ttft_ns or call.timing.itl_ns
-        else 0
-    )
-    return Reply(200, (JSON,), body=body_of(completion, show_reasoning=reasoning), at_ns=at_ns)
-
-
-def _list_models(call: Call) -> Reply:
-    profile = call.profile
-    cards = [profile.card(profile.models[name], name) for name in profile.listed]
-    return Reply(200, (JSON,), body={"object": "list", "data": cards})
-
-
-def _retrieve_model(call: Call) -> Reply:
-    name = "/".join(call.route[1:])
-    return Reply(200, (JSON,), body=call.profile.card(_model(call, name), name))
-
-
-ROUTES: dict[tuple[str, ...], dict[str, Callable[[Call], Reply]]] = {
-    ("chat", "completions"): {"POST": _chat},
-    ("models",): {"GET": _list_models},
-    ("models", "*"): {"GET": _retrieve_model},
+_CHAT: dict[Route, dict[str, Handler]] = {("chat", "completions"): {"POST": endpoints.chat}}
+_MODELS: dict[Route, dict[str, Handler]] = {
+    ("models",): {"GET": endpoints.list_models},
+    ("models", _REST): {"GET": endpoints.retrieve_model},
 }
-"""The handlers of each route by method; ``*`` is a model's id, with its slashes."""
+_EMBEDDINGS: dict[Route, dict[str, Handler]] = {("embeddings",): {"POST": embeddings}}
+
+_MESSAGES: dict[Route, dict[str, Handler]] = {
+    ("messages",): {"POST": messages.messages},
+    ("messages", "count_tokens"): {"POST": messages.count_tokens},
+}
+
+ROUTES: Mapping[str, Mapping[Route, Mapping[str, Handler]]] = {
+    "openai": {**_CHAT, **_EMBEDDINGS, **_MODELS},
+    "osmapi": {**_CHAT, **_MODELS},
+    "losi": {
+        **_CHAT,
+        **_MODELS,
+        ("api-keys",): {
+            "GET": losi.list_keys,
+            "POST": losi.create_key,
+            "DELETE": losi.delete_key,
+        },
+        ("api-usage",): {"GET": losi.usage},
+    },
+    "omai": {**_CHAT, **_EMBEDDINGS, ("auth", "login"): {"POST": omai.login}},
+    "anthropic": {
+        **_MESSAGES,
+        ("models",): {"GET": anthropic.list_models},
+        ("models", _REST): {"GET": anthropic.retrieve_model},
+    },
+}
+"""The endpoints of each profile."""
+
+
+def handlers_of(profile: str, route: Route) -> Mapping[str, Handler] | None:
+    """Return the endpoints of a path by method, or None when there is no such path."""
+    routes = ROUTES[profile]
+    found = routes.get(route)
+    if found is None and len(route) > 1:
+        found = routes.get((route[0], _REST))
+    return found

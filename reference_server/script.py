@@ -8,6 +8,7 @@ Framing of the body (chunks, length, until close) is the last stage and has no o
 a reply says what is announced, which need not be what is sent.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ __all__ = [
     "frame_body",
     "frame_stream",
     "head",
+    "named_sse",
     "sse",
 ]
 
@@ -59,6 +61,8 @@ class Reply:
     text: bytes | None = None
     events: Iterator[Step] | None = None
     """The JSON text of each event of a stream; then there is no body."""
+    named: bool = False
+    """Each event of the stream has a name: the type that its data gives."""
     at_ns: int = 0
     """When the head (and a body) is due."""
     error: bool = False
@@ -74,6 +78,8 @@ class Reply:
     detached: bool = False
     """Goes on producing when the client has left."""
     reason: str | None = None
+    colon: str = ": "
+    """What stands between the name and the value of a header."""
     head_only: bool = False
 
     def with_header(self, name: str, value: str | None) -> tuple[Header, ...]:
@@ -107,7 +113,7 @@ def head(reply: Reply, headers: Iterable[Header]) -> bytes:
         except ValueError:
             reason = "Unknown"
     lines = [f"HTTP/1.1 {reply.status} {reason}"]
-    lines += [f"{name}: {value}" for name, value in headers]
+    lines += [f"{name}{reply.colon}{value}" for name, value in headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
@@ -118,6 +124,20 @@ def sse(events: Iterable[Step]) -> Iterator[Step]:
             yield step
         else:
             yield Step(step.at_ns, b"data: %b\n\n" % step.data, step.label, step.alone)
+
+
+_TYPE = re.compile(rb'\{"type":"([a-z_]{1,64})"')
+
+
+def named_sse(events: Iterable[Step]) -> Iterator[Step]:
+    """Turn each event's data into a server-sent event that is named by the type of the data."""
+    for step in events:
+        if step.act:
+            yield step
+            continue
+        found = _TYPE.match(step.data)
+        name = b"event: %b\n" % found.group(1) if found else b""
+        yield Step(step.at_ns, b"%bdata: %b\n\n" % (name, step.data), step.label, step.alone)
 
 
 def frame_body(reply: Reply, text: bytes, *, close: bool) -> Iterator[Step]:

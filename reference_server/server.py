@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import gc
 import socket
+import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,18 +13,19 @@ from typing import Any
 
 import uvloop
 
-from .app import App
+from .app import App, seeded
 from .chat import Timing
 from .connection import Connection, Settings, sweep
 from .faults import parse
 from .journal import Journal
-from .limits import FixedWindow
+from .limits import Limit, Ruler
 from .player import Clock
 from .profiles import PROFILES
 
 __all__ = ["Options", "Server", "listen", "serve_in_thread"]
 
 _SWEEP_S = 5.0
+_FLUSH_S = 0.5
 _BACKLOG = 4096
 
 
@@ -37,11 +40,20 @@ class Options:
     itl_ms: float = 0
     jitter_ms: float = 0
     limit_rpm: int = 0
+    """Requests a minute for each key, in fixed windows; 0 is without."""
+    limits: tuple[Limit, ...] = ()
+    clock_scale: int = 1
+    """How much faster the clock of all limits runs than the real one."""
+    state: str = ":memory:"
+    """The file of the state, or in memory."""
     journal_bytes: int = 32 * 1024 * 1024
     settings: Settings = field(default_factory=Settings)
 
     def app(self) -> App:
         """Build the gateway; raises OptionError for a behaviour that does not exist."""
+        minute: tuple[Limit, ...] = ()
+        if self.limit_rpm:
+            minute = (Limit("requests", self.limit_rpm, 60_000_000_000, "fixed-window"),)
         return App(
             journal=Journal(self.journal_bytes),
             default=PROFILES[self.profile],
@@ -51,7 +63,9 @@ class Options:
                 itl_ns=int(self.itl_ms * 1e6),
                 jitter_ns=int(self.jitter_ms * 1e6),
             ),
-            limiter=FixedWindow(self.limit_rpm) if self.limit_rpm else None,
+            state=seeded(self.state),
+            ruler=Ruler(self.clock_scale),
+            limits=(*minute, *self.limits),
         )
 
 
@@ -63,6 +77,7 @@ class Server:
         self._listener = listener
         self._living = living
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        self._flusher = asyncio.get_running_loop().create_task(self._flush())
         host, port = listener.sockets[0].getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -72,15 +87,26 @@ class Server:
             await asyncio.sleep(_SWEEP_S)
             sweep(self._living, loop.time())
 
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            try:
+                self.app.state.flush()
+            except sqlite3.Error as error:
+                # It is tried again; what is counted meanwhile waits in memory.
+                sys.stderr.write(f"warning: The state could not be written: {error}.\n")
+
     async def close(self) -> None:
-        """Stop listening, and end all connections."""
-        self._sweeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._sweeper
+        """Stop listening, end all connections, and let go of the state."""
+        for task in (self._sweeper, self._flusher):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         self._listener.close()
         for connection in tuple(self._living):
             connection.transport.abort()
         await asyncio.sleep(0)
+        self.app.state.close()
 
 
 async def listen(options: Options, host: str = "127.0.0.1", port: int = 0) -> Server:

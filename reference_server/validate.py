@@ -28,7 +28,7 @@ from .rules import (
     wrong_value,
 )
 
-__all__ = ["CHAT_FIELDS", "check_chat"]
+__all__ = ["CHAT_FIELDS", "check_chat", "check_fields", "function_name"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -37,7 +37,8 @@ def _object(value: Json, param: str) -> None:
     object_({})(value, param)
 
 
-def _function_name(value: Json, param: str) -> None:
+def function_name(value: Json, param: str) -> None:
+    """Accept a name that a function or a tool may have."""
     text()(value, param)
     if not _NAME.fullmatch(value):
         raise wrong_value(param, "1 to 64 of the characters a-z, A-Z, 0-9, _ and -")
@@ -52,7 +53,7 @@ def _stop(value: Json, param: str) -> None:
 
 
 _TEXT_PART = object_({"text": text()})
-_FUNCTION = object_({"name": _function_name, "arguments": text()})
+_FUNCTION = object_({"name": function_name, "arguments": text()})
 _PARTS: dict[str, Rule] = {
     "text": _TEXT_PART,
     "image_url": object_(
@@ -129,7 +130,7 @@ _TOOL = by_type(
         "function": object_(
             {
                 "function": object_(
-                    {"name": _function_name},
+                    {"name": function_name},
                     {"description": text(), "parameters": _object, "strict": nullable(boolean)},
                 )
             }
@@ -168,7 +169,7 @@ _FORMAT = by_type(
         "json_schema": object_(
             {
                 "json_schema": object_(
-                    {"name": _function_name},
+                    {"name": function_name},
                     {"schema": _object, "description": text(), "strict": nullable(boolean)},
                 )
             }
@@ -270,15 +271,20 @@ def _check_tool_choice(payload: Mapping[str, Any]) -> None:
             raise ApiError(400, f"Tool choice {name!r} not found in 'tools'.", param="tool_choice")
 
 
-def check_chat(payload: Mapping[str, Any], fields: Mapping[str, Rule]) -> None:
-    """Refuse a chat request that breaks a rule of a field or between fields."""
-    for name in ("model", "messages"):
+def check_fields(payload: Mapping[str, Any], fields: Mapping[str, Rule], *required: str) -> None:
+    """Refuse a request that lacks a field, or has one that breaks its rule."""
+    for name in required:
         if name not in payload:
             raise missing(name)
     for name, value in payload.items():
         rule = fields.get(name)
         if rule is not None:
             rule(value, name)
+
+
+def check_chat(payload: Mapping[str, Any], fields: Mapping[str, Rule]) -> None:
+    """Refuse a chat request that breaks a rule of a field or between fields."""
+    check_fields(payload, fields, "model", "messages")
     if payload.get("stream_options") is not None and not payload.get("stream"):
         raise ApiError(
             400,

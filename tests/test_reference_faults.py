@@ -1,6 +1,7 @@
 """Faults, oddities and behaviours: each is reached in all ways, and each is seen on the wire."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ ARGUMENTS = {
     "finish": "length",
     "tokens": "9",
     "cached": "2",
+    "usage": "1234:567",
 }
 
 # The probe that shows a row; all others show in a plain stream. One that begins with ! is not
@@ -75,6 +77,7 @@ SHOWN_BY = {
     "!malformed": "malformed-json-500 malformed-json-200",
     "!unknown path": "unknown-path-html unknown-path-200",
 }
+_PLAIN = str.maketrans("=:,", "-_.")  # a canary stands in a query
 PROBE = {name: probe for probe, names in SHOWN_BY.items() for name in names.split()}
 
 # Rows that change times and packets only, or what happens when nobody reads; they have tests of
@@ -183,12 +186,13 @@ def sends(base: str, deed: str, canary: str) -> list[tuple[str, int, int]]:
         ("silence=80", {"head": 0, "role": 100, "content": 100, "done": 136}),
         ("slow-headers=80", {"head": 100, "role": 100, "content": 100, "done": 136}),
         ("stall=80,1", {"head": 20, "role": 20, "content": 20, "done": 136}),
+        ("stall=80:1", {"head": 20, "role": 20, "content": 20, "done": 136}),
     ],
 )
 def test_deeds_in_time(base: str, deed: str, least_ms: dict[str, int]) -> None:
     """Each part of an answer leaves no earlier than the deed says."""
     seen: dict[str, int] = {}
-    for label, at_ms, _ in sends(base, deed, f"timed-{deed.partition('=')[0]}"):
+    for label, at_ms, _ in sends(base, deed, f"timed-{deed.translate(_PLAIN)}"):
         seen.setdefault(label, at_ms)
     early = {label: seen[label] for label, least in least_ms.items() if seen[label] < least}
 
@@ -238,6 +242,76 @@ def test_a_dropped_parameter_is_not_in_the_journal(base: str) -> None:
     assert json.loads(entry["body"]) == body
 
 
+def told(base: str, deeds: str, suffix: str = "", name: str = "osmapi plain stream") -> Any:
+    """Return the usage of a stream, or of a body when no stream is named."""
+    answer = probe(base, name, f"/with/{deeds}" if deeds else "", suffix)
+    if not name.endswith(" stream"):
+        return body_of(answer)["usage"]
+    last = next(line for line in answer.splitlines() if b'"usage":{' in line)
+    return json.loads(last.removeprefix(b"data: "))["usage"]
+
+
+@pytest.mark.parametrize("text", ["usage=1234:567", "usage=1234,567", "usage:1234:567"])
+@pytest.mark.parametrize("name", ["plain", "plain stream"])
+def test_an_upstream_reports_the_counts_it_is_told(base: str, text: str, name: str) -> None:
+    """The counts are exactly these, and their total is their sum."""
+    usage = told(base, "", f"+{text}", name)
+    got = [usage[f"{part}_tokens"] for part in ("prompt", "completion", "total")]
+
+    assert got == [1234, 567, 1801]
+
+
+def test_two_values_are_divided_by_a_colon_too(base: str) -> None:
+    """A gateway that takes a comma for the end of a model's name lets a colon through."""
+    body = chat("plain", stream=False, suffix="+status=429:3")
+    answer = exchange(base, "POST", "/v1/chat/completions", body)
+
+    assert answer.startswith(b"HTTP/1.1 429 ")
+    assert b"Retry-After: 3\r\n" in answer
+
+
+def test_a_deed_named_twice_is_done_once(base: str) -> None:
+    """Costs that are already written with an exponent stay so."""
+    once = told(base, "cost-exponent")
+
+    assert told(base, "cost-exponent+cost-exponent") == once
+
+
+def test_usage_that_nobody_asked_for_moves_nothing(base: str) -> None:
+    """A stream without a usage chunk has its end where it was."""
+    healthy = settled(probe(base, "unasked"))
+
+    assert settled(probe(base, "unasked", "/with/usage-not-last")) == healthy
+
+
+def test_a_usage_chunk_without_choices_is_else_whole(base: str) -> None:
+    """Only the choices are left out of it."""
+    answer = probe(base, "plain stream", "/with/choices-missing-on-usage")
+    (last,) = [line for line in answer.splitlines() if b'"usage":{' in line]
+    value = json.loads(last.removeprefix(b"data: "))
+
+    assert sorted(value) == ["created", "id", "model", "object", "system_fingerprint", "usage"]
+
+
+@pytest.mark.parametrize("other", ["", "crlf+", "cr+", "comment-in-event+", "multi-line-data+"])
+def test_data_lines_join_to_the_same_json(base: str, other: str) -> None:
+    """Divided last, whatever was done to the events before."""
+    answer = probe(base, "plain stream", f"/with/{other}multi-line-data")
+    events = re.split(rb"\r\n\r\n(?=[:d])|\n\n|\r\r", re.sub(rb"\r\n[0-9a-f]+\r\n", b"", answer))
+    texts = [
+        b"\n".join(
+            line.removeprefix(b"data: ")
+            for line in re.split(rb"\r\n|\r|\n", event)
+            if line.startswith(b"data: ")
+        )
+        for event in events
+    ]
+    objects = [json.loads(text) for text in texts if text.startswith(b"{")]
+
+    assert len(objects) > 3
+    assert max(text.count(b"\n") for text in texts) > 5
+
+
 def test_deeds_of_the_whole_server() -> None:
     """What the server was started with applies to every call."""
     with serve_in_thread(Options(behaviours=("drop-done", "tokens=7"))) as base:
@@ -264,6 +338,8 @@ def test_deeds_of_the_whole_server() -> None:
         ("set-field:a={", "takes PATH=JSON"),
         ("finish=maybe", "wanted one of stop"),
         ("coalesced=1", "wanted 2 to 1000"),
+        ("usage=7", "wanted 0 to 1000000000"),
+        ("status=429:soon", "wanted 0 to 86400"),
     ],
 )
 def test_a_wrong_name_is_answered_with_what_would_do(base: str, text: str, said: str) -> None:

@@ -9,7 +9,6 @@ import pytest
 from gateproof.reference_server.app import App, Request
 from gateproof.reference_server.instance import SchemaError, instance
 from gateproof.reference_server.jsontext import Verbatim, dumps, loads
-from gateproof.reference_server.limits import FixedWindow
 from gateproof.reference_server.model import seed_of
 from gateproof.reference_server.profiles import DEMO_KEY, heal
 from gateproof.reference_server.server import Options
@@ -156,18 +155,6 @@ def test_decimals_are_written_plainly() -> None:
 def test_healing_finds_json(text: str, healed: str | None) -> None:
     """Fences, words around and commas too many are taken away; what stays broken is left."""
     assert heal(text) == healed
-
-
-def test_a_fixed_window_opens_again() -> None:
-    """So many requests pass in a minute, and again in the next; each key has its own window."""
-    limiter = FixedWindow(2)
-    minute_ns = 60_000_000_000
-    grants = [limiter.take("a", at) for at in (0, 1, 2, minute_ns - 1, minute_ns)]
-
-    assert [grant.allowed for grant in grants] == [True, True, False, False, True]
-    assert [grant.reset_s for grant in grants] == [60, 60, 60, 1, 60]
-    assert [grant.remaining for grant in grants] == [1, 0, 0, 0, 1]
-    assert limiter.take("b", 5).allowed
 
 
 # No request is an error of ours

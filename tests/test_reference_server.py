@@ -767,7 +767,8 @@ def test_the_command_says_when_it_is_ready_and_ends_with_its_input() -> None:
         process.stdin.close()
 
         assert process.wait(10) == 0
-        assert (ready["ready"], ready["profiles"], ready["pid"]) == (True, PROFILES, process.pid)
+        assert (ready["ready"], ready["pid"]) == (True, process.pid)
+        assert set(PROFILES) <= set(ready["profiles"])
         assert b"cost_usd_total" in answer
         assert b"[DONE]" not in answer
 
@@ -790,7 +791,7 @@ def test_the_command_ends_on_a_signal() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--profile", "opnai"], "Known: openai, osmapi."),
+        (["--profile", "opnai"], "Known: openai, osmapi"),
         (["--with", "drop-don"], "drop-done"),
         (["--with", "itl"], "needs a parameter: milliseconds between tokens"),
         (["--with", "itl=fast"], "wanted 0 to 3600000"),

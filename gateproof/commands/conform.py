@@ -63,6 +63,7 @@ def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
         "gateproof.plugin",
         f"--target={args.target}",
         f"--run-folder={folder}",
+        f"--run-verb={args.verb}",
         f"--run-seed={args.seed}",
         f"--cases={args.cases}",
         *(f"--check={name}" for name in args.check),

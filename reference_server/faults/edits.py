@@ -11,8 +11,14 @@ TOKENS = frozenset({"content", "reasoning", "tool", "arguments"})
 
 
 def edit(step: Step, change: Callable[[Json], Json]) -> Step:
-    """Change the JSON of an event; the function changes it in place or returns another."""
-    value = loads(step.data)
+    """Change the JSON of an event; the function changes it in place or returns another.
+
+    What another deed has made of it, and is not JSON any more, stays as it is.
+    """
+    try:
+        value = loads(step.data)
+    except ValueError:
+        return step
     changed = change(value)
     return step._replace(data=dumps(value if changed is None else changed))
 

@@ -4,7 +4,7 @@ Under none of them may a check fail or warn. What the standards allow but client
 order mark, events without data, an id with comments) is a fault, not an oddity.
 """
 
-import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -61,14 +61,19 @@ def _unknown_fields(steps: Iterator[Step]) -> Iterator[Step]:
         yield step if step.act else step._replace(data=b"x-trace: 7\nnote\n" + step.data)
 
 
-@oddity("multi-line-data", "chunks", "Writes the JSON of an event over several data lines.")
+_DATA_LINE = re.compile(rb"(?<![^\r\n])(data: ?)(\{[^\r\n]*\})(?=(\r\n|\r|\n))")
+_BREAK = re.compile(rb'"(?:[^"\\]|\\.)*"|([{\[,])')
+
+
+def _divided(line: re.Match[bytes]) -> bytes:
+    """Break a line of JSON after its brackets and commas; numbers and strings stay as written."""
+    field, value, end = line.groups()
+    return field + _BREAK.sub(lambda m: m[0] + end + field if m[1] else m[0], value)
+
+
+@oddity("multi-line-data", "events", "Writes the JSON of an event over several data lines.")
 def _multi_line(steps: Iterator[Step]) -> Iterator[Step]:
-    for step in steps:
-        if not step.data.startswith(b"{"):
-            yield step
-            continue
-        text = json.dumps(json.loads(step.data), indent=1, ensure_ascii=False)
-        yield step._replace(data=text.replace("\n", "\ndata: ").encode())
+    return (step._replace(data=_DATA_LINE.sub(_divided, step.data)) for step in steps)
 
 
 @oddity("extra-fields", "json", "Adds members that no document knows.")

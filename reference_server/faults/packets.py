@@ -155,11 +155,6 @@ def _no_reason(reply: Reply) -> Reply:
     return replace(reply, reason="")
 
 
-@oddity("tight-headers", "wire", "Writes no space after the colons of headers.")
-def _tight_headers(steps: Iterator[Step]) -> Iterator[Step]:
-    for step in steps:
-        if step.label == "head":
-            first, _, rest = step.data.partition(b"\r\n")
-            yield step._replace(data=first + b"\r\n" + rest.replace(b": ", b":"))
-        else:
-            yield step
+@oddity("tight-headers", "reply", "Writes no space after the colons of headers.")
+def _tight_headers(reply: Reply) -> Reply:
+    return replace(reply, colon=":")

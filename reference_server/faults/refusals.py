@@ -24,7 +24,13 @@ def _error(reply: Reply) -> Json:
 
 def _with_error(reply: Reply, **changes: Json) -> Reply:
     error = _error(reply)
-    return reply if error is None else replace(reply, body={"error": {**error, **changes}})
+    return reply if error is None else _enveloped(reply, {**error, **changes})
+
+
+def _enveloped(reply: Reply, error: Json) -> Reply:
+    body = reply.body
+    others = body if isinstance(body, dict) else {}
+    return replace(reply, body={**others, "error": error})
 
 
 @fault("error-200", "reply", "Sends errors with status 200.", "gateways that always say 200")
@@ -72,8 +78,7 @@ def _message_missing(reply: Reply) -> Reply:
     error = _error(reply)
     if error is None:
         return reply
-    kept = {name: value for name, value in error.items() if name != "message"}
-    return replace(reply, body={"error": kept})
+    return _enveloped(reply, {name: value for name, value in error.items() if name != "message"})
 
 
 @fault("error-param-code-missing", "reply", "Sends errors without param and code.")
@@ -82,7 +87,7 @@ def _param_code_missing(reply: Reply) -> Reply:
     if error is None:
         return reply
     kept = {name: value for name, value in error.items() if name in {"message", "type"}}
-    return replace(reply, body={"error": kept})
+    return _enveloped(reply, kept)
 
 
 @fault("error-content-type-text", "reply", "Labels errors text/plain.")
@@ -113,9 +118,12 @@ def _retry_after_garbage(reply: Reply) -> Reply:
     return replace(reply, headers=reply.with_header("Retry-After", "in a moment"))
 
 
-@fault("no-request-id", "reply", "Sends no x-request-id.")
+@fault("no-request-id", "reply", "Sends no x-request-id, or request-id where that is its name.")
 def _no_request_id(reply: Reply) -> Reply:
-    return replace(reply, headers=reply.with_header("x-request-id", None))
+    kept = tuple(
+        pair for pair in reply.headers if pair[0].lower() not in {"x-request-id", "request-id"}
+    )
+    return replace(reply, headers=kept)
 
 
 @fault("allow-missing", "reply", "Leaves Allow out of a 405.")

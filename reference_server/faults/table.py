@@ -3,6 +3,9 @@
 A row is a named function over one level of an answer. From the request down to the wire:
 
 ``request``     a call becomes another call, before anyone looks at it
+``caller``      whose key it is becomes another one: his plan, limits and permissions
+``state``       what the server remembers becomes something that forgets, or remembers wrongly
+``prompt``      the messages that the model gets become others
 ``completion``  a completion becomes another one, before it is written in either mode
 ``reply``       status, headers, body or events become others; errors pass here too
 ``json``        each JSON object that is sent: a body, or the data of an event
@@ -35,11 +38,15 @@ __all__ = [
     "fault",
     "oddity",
     "parse",
+    "values",
     "whole",
 ]
 
 Kind = Literal["fault", "oddity", "behaviour"]
-Level = Literal["request", "completion", "reply", "json", "chunks", "text", "events", "wire"]
+Level = Literal[
+    "request", "caller", "state", "prompt", "completion",
+    "reply", "json", "chunks", "text", "events", "wire",
+]  # fmt: skip
 Act = Callable[..., Any]
 _Act = TypeVar("_Act", bound=Act)
 _ALL: tuple[Kind, ...] = ("fault", "oddity", "behaviour")
@@ -161,6 +168,15 @@ def apply(
         if row.level == level and row.kind in kinds:
             value = row.act(*(value, call, deed.argument)[: row.arity])
     return value
+
+
+def values(text: str) -> tuple[str, str]:
+    """Split a parameter that has two values, with a colon or a comma between them.
+
+    Some gateways take a comma in a model's name for the end of it, so the colon reaches further.
+    """
+    cut = min((place for place in (text.find(":"), text.find(",")) if place >= 0), default=-1)
+    return (text, "") if cut < 0 else (text[:cut], text[cut + 1 :])
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

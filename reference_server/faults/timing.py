@@ -11,10 +11,10 @@ from typing import Any
 from ..call import Call
 from ..chat import Choice, Completion, Timing
 from ..errors import ApiError
-from ..jsontext import dumps
+from ..jsontext import Json, dumps
 from ..script import Reply, Step
 from ..tokens import tokenize
-from .table import behaviour, whole
+from .table import behaviour, values, whole
 
 __all__: list[str] = []
 
@@ -78,32 +78,29 @@ _STATUSES = {
 }
 
 
+_KEPT = frozenset({"x-request-id", "request-id", "date", "server"})
+
+
 def _status(text: str) -> tuple[int, int]:
-    status, _, wait = text.partition(",")
+    status, wait = values(text)
     return whole(400, 599)(status), whole(0, 86_400)(wait or "7")
 
 
 @behaviour(
     "status", "behaviour", "reply", "Fails before the first token, with this HTTP status.",
-    parameter="status, and after a comma the seconds of Retry-After (7) of a 429 or 503",
+    parameter="status, and after a colon the seconds of Retry-After (7) of a 429 or 503",
     read=_status,
 )  # fmt: skip
-def _fail(reply: Reply, _: Call, argument: tuple[int, int]) -> Reply:
+def _fail(reply: Reply, call: Call, argument: tuple[int, int]) -> Reply:
     status, wait_s = argument
     type_, code = _STATUSES.get(status, ("server_error", "internal_error"))
-    error = {
-        "message": f"The upstream failed with status {status}.",
-        "type": type_,
-        "param": None,
-        "code": code,
-    }
-    kept = tuple(
-        pair for pair in reply.headers if pair[0].lower() in {"x-request-id", "date", "server"}
-    )
+    error = ApiError(status, f"The upstream failed with status {status}.", type_=type_, code=code)
+    status, body = call.profile.refuse(error, call, call.id)
+    kept = tuple(pair for pair in reply.headers if pair[0].lower() in _KEPT)
     headers = (("Content-Type", "application/json"), *kept)
     if status in {429, 503}:
         headers = (*headers, ("Retry-After", str(wait_s)))
-    return Reply(status, headers, body={"error": error}, error=True, at_ns=reply.at_ns)
+    return Reply(status, headers, body=body, error=True, at_ns=reply.at_ns)
 
 
 def _after(steps: Iterator[Step], tokens: int) -> Iterator[tuple[Step, bool]]:
@@ -114,14 +111,11 @@ def _after(steps: Iterator[Step], tokens: int) -> Iterator[tuple[Step, bool]]:
         seen += step.label in _TOKENS
 
 
-_FAILURE = {
-    "error": {
-        "message": "The model failed while it answered.",
-        "type": "server_error",
-        "param": None,
-        "code": "upstream_failure",
-    }
-}
+def _failure(call: Call) -> tuple[int, Json]:
+    error = ApiError(
+        500, "The model failed while it answered.", type_="server_error", code="upstream_failure"
+    )
+    return call.profile.refuse(error, call, call.id)
 
 
 @behaviour(
@@ -131,12 +125,13 @@ _FAILURE = {
     parameter="tokens before the error (3)", read=whole(0, 100_000), default="3",
     seen_in="an upstream overloaded in mid-answer",
 )  # fmt: skip
-def _midstream_error(reply: Reply, _: Call, tokens: int) -> Reply:
+def _midstream_error(reply: Reply, call: Call, tokens: int) -> Reply:
     if reply.error:
         return reply
+    status, body = _failure(call)
     if reply.events is None:
-        return replace(reply, status=500, body=_FAILURE, error=True)
-    last = Step(0, dumps(_FAILURE), "error")
+        return replace(reply, status=status, body=body, text=None, error=True)
+    last = Step(0, dumps(body), "error")
     return replace(reply, events=_until(reply.events, tokens, last))
 
 
@@ -200,13 +195,13 @@ def _later(steps: Iterator[Step], ms: int) -> Iterator[Step]:
 
 
 def _stall_argument(text: str) -> tuple[int, int]:
-    ms, _, tokens = text.partition(",")
+    ms, tokens = values(text)
     return _milliseconds(ms), whole(0, 100_000)(tokens or "3")
 
 
 @behaviour(
     "stall", "behaviour", "chunks", "Stops for so long in the middle of a stream.",
-    parameter="milliseconds, and after a comma the tokens before it (3)", read=_stall_argument,
+    parameter="milliseconds, and after a colon the tokens before it (3)", read=_stall_argument,
 )  # fmt: skip
 def _stall(steps: Iterator[Step], _: Call, argument: tuple[int, int]) -> Iterator[Step]:
     ms, tokens = argument
@@ -273,6 +268,27 @@ def _cached(completion: Completion, _: Call, tokens: int) -> Completion:
     cached = min(tokens, usage.get("prompt_tokens", 0))
     details = {**usage.get("prompt_tokens_details", {}), "cached_tokens": cached}
     return replace(completion, usage={**usage, "prompt_tokens_details": details})
+
+
+def _two_counts(text: str) -> tuple[int, int]:
+    prompt, completion = values(text)
+    count = whole(0, 1_000_000_000)
+    return count(prompt), count(completion)
+
+
+@behaviour(
+    "usage", "behaviour", "completion", "Reports exactly these token counts.",
+    parameter="tokens of the prompt and of the completion, as 1234:567", read=_two_counts,
+)  # fmt: skip
+def _usage(completion: Completion, _: Call, counts: tuple[int, int]) -> Completion:
+    usage = dict(completion.usage or {})
+    prompt, used = counts
+    usage.update(prompt_tokens=prompt, completion_tokens=used, total_tokens=prompt + used)
+    details = dict(usage.get("completion_tokens_details") or {})
+    if details:
+        details["reasoning_tokens"] = min(details.get("reasoning_tokens", 0), used)
+        usage["completion_tokens_details"] = details
+    return replace(completion, usage=usage)
 
 
 @behaviour(

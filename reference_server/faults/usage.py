@@ -128,10 +128,10 @@ def _not_last(steps: Iterator[Step]) -> Iterator[Step]:
         if step.label == "finish":
             held.append(step)
             continue
-        yield step
-        if step.label == "usage":
+        if step.label != "usage":
             yield from held
             held = []
+        yield step
     yield from held
 
 
@@ -166,7 +166,10 @@ def _choices_null(steps: Iterator[Step]) -> Iterator[Step]:
 @fault("choices-missing-on-usage", "chunks", "Leaves the choices out of the usage chunk.",
        "clients that iterate over choices")  # fmt: skip
 def _choices_missing(steps: Iterator[Step]) -> Iterator[Step]:
-    return edit_each(steps, lambda value: value.pop("choices", None) and None, "usage")
+    def change(value: Json) -> None:
+        value.pop("choices", None)
+
+    return edit_each(steps, change, "usage")
 
 
 @fault("usage-null-missing", "chunks", "Leaves usage: null out of the other chunks.")
@@ -182,8 +185,11 @@ def _null_missing(steps: Iterator[Step]) -> Iterator[Step]:
 
 
 def _costs(completion: Completion) -> dict[str, Decimal]:
+    """Return the costs that are still numbers: another deed may have written them as text."""
     return {
-        name: value for name, value in (completion.usage or {}).items() if name.startswith("cost_")
+        name: value
+        for name, value in (completion.usage or {}).items()
+        if name.startswith("cost_") and isinstance(value, Decimal)
     }
 
 
