@@ -120,10 +120,10 @@ def _both(use: Use, *behaviours: str, **changes: Any) -> list[Ask]:
     ]
 
 
-def _with_control(use: Use, *behaviours: str) -> list[Ask]:
+def _with_control(use: Use, *behaviours: str, **changes: Any) -> list[Ask]:
     return [
-        _ask(use, "control", stream=True),
-        _ask(use, "stream", *behaviours, stream=True),
+        _ask(use, "control", stream=True, **changes),
+        _ask(use, "stream", *behaviours, stream=True, **changes),
     ]
 
 
@@ -328,8 +328,9 @@ def MULTILINE(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a cons
 def SPLIT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream write one byte at a time, and several events in one write."""
     yield [
-        *_with_control(use, "one-byte-writes"),
-        _ask(use, "coalesced", "coalesced", stream=True),
+        # Each byte is a read of its own for whoever records it: a few tokens are enough.
+        *_with_control(use, "one-byte-writes", max_tokens=8),
+        _ask(use, "coalesced", "coalesced", stream=True, max_tokens=8),
     ]
 
 
