@@ -156,11 +156,12 @@ def spend(
     prompt_tokens: int,
     completion_tokens: int,
     cost_usd: Decimal | None = None,
+    name: str = "",
 ) -> None:
     """Count what an answer takes, before it is given: against the limits, then on the account.
 
     Raises ``Refused`` when it is more than a limit leaves. Without a cost, it follows from the
-    model's prices.
+    model's prices; without a name, the model is counted by the one in the body.
     """
     if call.gate is not None:
         call.gate.check(prompt_tokens + completion_tokens)
@@ -170,5 +171,5 @@ def spend(
         cost_pusd = prompt_tokens * model.pusd_in + completion_tokens * model.pusd_out
     else:
         cost_pusd = picodollars(cost_usd)
-    name = str(call.payload["model"]) if isinstance(call.payload, dict) else model.name
+    name = name or str(call.payload["model"])
     call.state.record(call.caller.account, name, prompt_tokens, completion_tokens, cost_pusd)

@@ -20,9 +20,11 @@ from .chat import Timing, fresh
 from .compose import steps_of
 from .errors import ApiError, OptionError
 from .faults import TABLE, Deed, apply, parse
+from .images import stored
 from .journal import Entry, Journal, mark
 from .jsontext import dumps
 from .limits import Gate, Limit, Refused, Ruler, Scope, duration
+from .multipart import read_form
 from .profiles import DEMO_KEY, PROFILES, Profile, seeds
 from .routes import Handler, handlers_of
 from .script import JSON, Reply, Step, common_headers, frame_body
@@ -168,7 +170,22 @@ class App:
             timing=self.timing,
         )
         suffixed: tuple[Deed, ...] = ()
-        if request.body or request.method == "POST":
+        content_type = call.header("content-type") or ""
+        if content_type.lower().startswith("multipart/form-data"):
+            problem = ApiError(
+                415,
+                "A form is not supported here: send 'application/json'.",
+                code="unsupported_media_type",
+            )
+            call = replace(call, problem=problem)
+            try:
+                form = read_form(content_type, request.body)
+                model = form.text("model") or ""
+                _, suffixed = _suffix(model)
+                call = replace(call, form=form, model=model)
+            except ApiError as wrong:
+                call = replace(call, form_problem=wrong)
+        elif request.body or request.method == "POST":
             try:
                 payload = json_of(dict(request.headers), request.body)
                 name, suffixed = _suffix(payload.get("model"))
@@ -216,6 +233,8 @@ class App:
                 return Reply(204, text=b"", framing="none")
             canary = parse_qs(query).get("canary", [""])[0]
             body: object = self.journal.report(canary)
+        elif path.startswith("/_images/") and (image := stored(path.removeprefix("/_images/"))):
+            return Reply(200, (("Content-Type", "image/png"),), text=image)
         elif path == "/_faults":
             body = listing()
         elif path == "/_health":

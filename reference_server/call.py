@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .access import Caller
     from .faults.table import Deed
     from .limits import Gate
+    from .multipart import Form
     from .profiles import Profile
     from .state import State
 
@@ -54,6 +55,10 @@ class Call:
     """The model's name as it came, with behaviours."""
     problem: ApiError | None = None
     """Why the body has no JSON, for routes that need it."""
+    form: "Form | None" = None
+    """The fields of a multipart body."""
+    form_problem: ApiError | None = None
+    """Why a multipart body has no fields."""
     timing: Timing = field(default_factory=Timing)
     length: int | None = None
     """The tokens that prose is to have."""

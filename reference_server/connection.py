@@ -257,6 +257,8 @@ class Connection(asyncio.Protocol):
                 )
                 steps, entry, detached = answer.steps, answer.entry, answer.reply.detached
                 close = close or answer.reply.framing == "close"
+                # After a handshake the other side still says that it closes.
+                self._draining = self._draining or answer.reply.status == 101
             self._player = Player(
                 self,
                 steps,

@@ -2,7 +2,18 @@
 
 from collections.abc import Callable, Mapping
 
-from . import anthropic, endpoints, losi, messages, omai
+from . import (
+    anthropic,
+    audio,
+    completions,
+    endpoints,
+    images,
+    losi,
+    messages,
+    omai,
+    osmapi,
+    realtime,
+)
 from .call import Call
 from .embeddings import embeddings
 from .script import Reply
@@ -20,6 +31,15 @@ _MODELS: dict[Route, dict[str, Handler]] = {
     ("models",): {"GET": endpoints.list_models},
     ("models", _REST): {"GET": endpoints.retrieve_model},
 }
+_COMPLETIONS: dict[Route, dict[str, Handler]] = {
+    ("completions",): {"POST": completions.completions}
+}
+_IMAGES: dict[Route, dict[str, Handler]] = {("images", "generations"): {"POST": images.generate}}
+_SPEECH: dict[Route, dict[str, Handler]] = {("audio", "speech"): {"POST": audio.speak}}
+_TRANSCRIPTIONS: dict[Route, dict[str, Handler]] = {
+    ("audio", "transcriptions"): {"POST": audio.transcribe}
+}
+_REALTIME: dict[Route, dict[str, Handler]] = {("realtime",): {"GET": realtime.open_session}}
 _EMBEDDINGS: dict[Route, dict[str, Handler]] = {("embeddings",): {"POST": embeddings}}
 
 _MESSAGES: dict[Route, dict[str, Handler]] = {
@@ -28,8 +48,24 @@ _MESSAGES: dict[Route, dict[str, Handler]] = {
 }
 
 ROUTES: Mapping[str, Mapping[Route, Mapping[str, Handler]]] = {
-    "openai": {**_CHAT, **_EMBEDDINGS, **_MODELS},
-    "osmapi": {**_CHAT, **_MODELS},
+    "openai": {
+        **_CHAT,
+        **_COMPLETIONS,
+        **_EMBEDDINGS,
+        **_IMAGES,
+        **_SPEECH,
+        **_TRANSCRIPTIONS,
+        **_MODELS,
+    },
+    "osmapi": {
+        **_CHAT,
+        **_MESSAGES,
+        **_SPEECH,
+        **_TRANSCRIPTIONS,
+        **_REALTIME,
+        ("embeddings",): {"POST": osmapi.embeddings},
+        **_MODELS,
+    },
     "losi": {
         **_CHAT,
         **_MODELS,

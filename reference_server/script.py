@@ -150,7 +150,7 @@ def frame_body(reply: Reply, text: bytes, *, close: bool) -> Iterator[Step]:
     elif framing == "chunked":
         headers.append(("Transfer-Encoding", "chunked"))
         body = (reply.chunk(text) if text else b"") + reply.end
-    if close or framing == "close":
+    if (close or framing == "close") and reply.status != 101:
         headers.append(("Connection", "close"))
     yield Step(reply.at_ns, head(reply, headers), "head")
     if body and not reply.head_only:

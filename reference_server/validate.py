@@ -28,7 +28,7 @@ from .rules import (
     wrong_value,
 )
 
-__all__ = ["CHAT_FIELDS", "check_chat", "check_fields", "function_name"]
+__all__ = ["CHAT_FIELDS", "check_chat", "check_fields", "function_name", "stop_strings"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -44,7 +44,8 @@ def function_name(value: Json, param: str) -> None:
         raise wrong_value(param, "1 to 64 of the characters a-z, A-Z, 0-9, _ and -")
 
 
-def _stop(value: Json, param: str) -> None:
+def stop_strings(value: Json, param: str) -> None:
+    """Accept a text, or up to four."""
     if isinstance(value, str):
         return
     if not isinstance(value, list):
@@ -187,7 +188,7 @@ CHAT_FIELDS: dict[str, Rule] = {
     "temperature": nullable(number(0, 2)),
     "top_p": nullable(number(0, 1)),
     "n": nullable(number(1, 128, whole=True)),
-    "stop": nullable(_stop),
+    "stop": nullable(stop_strings),
     "max_tokens": nullable(number(1, whole=True)),
     "max_completion_tokens": nullable(number(1, whole=True)),
     "presence_penalty": nullable(number(-2, 2)),

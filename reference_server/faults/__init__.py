@@ -7,10 +7,14 @@ the whole server (``--with NAME``).
 """
 
 from . import (  # noqa: F401  # importing them fills the table
+    accounts,
     bodies,
     chunks,
+    embeddings,
     framing,
+    limits,
     oddities,
+    omega,
     packets,
     parameters,
     refusals,

@@ -33,6 +33,24 @@ def _enveloped(reply: Reply, error: Json) -> Reply:
     return replace(reply, body={**others, "error": error})
 
 
+def _with_type(reply: Reply, type_: str) -> Reply:
+    error = _error(reply)
+    if error is None or not isinstance(reply.body, dict):
+        return reply
+    return replace(reply, body={**reply.body, "error": {**error, "type": type_}})
+
+
+@fault("error-type-wrong", "reply", "Gives errors the type of another kind of error.")
+def _type_wrong(reply: Reply) -> Reply:
+    wrong = "authentication_error" if reply.status != 401 else "server_error"
+    return _with_type(reply, wrong)
+
+
+@fault("error-type-unknown", "reply", "Gives errors a type that no document names.")
+def _type_unknown(reply: Reply) -> Reply:
+    return _with_type(reply, "unexpected_condition")
+
+
 @fault("error-200", "reply", "Sends errors with status 200.", "gateways that always say 200")
 def _error_200(reply: Reply) -> Reply:
     return replace(reply, status=200) if reply.error else reply
@@ -203,7 +221,10 @@ def _context_code(reply: Reply) -> Reply:
 
 @fault("unknown-model-500", "reply", "Answers an unknown model with 500.")
 def _model_500(reply: Reply) -> Reply:
-    return _status(reply, 404, 500, code="model_not_found")
+    error = _error(reply)
+    if error is None or error.get("code") != "model_not_found":
+        return reply
+    return replace(reply, status=500)
 
 
 @fault("unknown-model-400", "reply", "Answers an unknown model with a 400 without a code.")
@@ -230,7 +251,10 @@ def _path_200(reply: Reply) -> Reply:
 
 @fault("wrong-method-500", "reply", "Answers a wrong method with 500.")
 def _method_500(reply: Reply) -> Reply:
-    return _status(reply, 405, 500)
+    error = _error(reply)
+    if error is None or error.get("code") != "method_not_allowed":
+        return reply
+    return replace(reply, status=500)
 
 
 # What should have been an error
