@@ -92,7 +92,8 @@ class App:
             reply = replace(reply, headers=(JSON, ("x-request-id", entry.id)))
             steps = frame_body(reply, dumps(reply.body), close=close)
         entry.status = reply.status
-        self.journal.add(entry)
+        if not reply.unseen:
+            self.journal.add(entry)
         return Answer(reply, steps, entry)
 
     def refusal(self, target: str, error: ApiError) -> Reply:
@@ -167,6 +168,7 @@ class App:
             body=request.body,
             key=find_key(request.headers, profile, route),
             query=dict(parse_qsl(request.target.partition("?")[2], keep_blank_values=True)),
+            path=path,
             timing=self.timing,
         )
         suffixed: tuple[Deed, ...] = ()

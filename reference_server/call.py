@@ -53,6 +53,8 @@ class Call:
     """The JSON of the body, with the model's bare name; None when it has none."""
     model: str = ""
     """The model's name as it came, with behaviours."""
+    path: str = ""
+    """The path as it came."""
     problem: ApiError | None = None
     """Why the body has no JSON, for routes that need it."""
     form: "Form | None" = None

@@ -243,7 +243,7 @@ class Connection(asyncio.Protocol):
                 self.transport.resume_reading()
             close = not waiting.keep_alive
             entry = None
-            detached = False
+            detached = None
             if waiting.request is None:
                 reply = cast("Reply", waiting.refusal)
                 steps = frame_body(reply, reply.text or b"", close=True)

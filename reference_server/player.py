@@ -87,7 +87,8 @@ class Player:
 
     def __init__(
         self, stage: Stage, steps: Iterator[Step], base_ns: int, entry: Entry | None, *,
-        close: bool, detached: bool = False, settle: Callable[[Entry], None] | None = None,
+        close: bool, detached: Callable[[], bool] | None = None,
+        settle: Callable[[Entry], None] | None = None,
     ) -> None:  # fmt: skip
         self._stage = stage
         self._steps = steps
@@ -238,7 +239,7 @@ class Player:
         if self._over or self._left:
             return
         self._left = True
-        if self._detached:
+        if self._detached is not None and self._detached():
             self.play()
             return
         self._over = True

@@ -75,8 +75,10 @@ class Reply:
     """What ends a chunked body."""
     ending: str = ""
     """The act after the last write; ``cut`` is a close before the end was sent, empty is none."""
-    detached: bool = False
-    """Goes on producing when the client has left."""
+    detached: Callable[[], bool] | None = None
+    """Tells whether to go on producing when the client leaves; None never does."""
+    unseen: bool = False
+    """Not entered in the journal."""
     reason: str | None = None
     colon: str = ": "
     """What stands between the name and the value of a header."""

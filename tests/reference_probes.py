@@ -28,6 +28,7 @@ CALLED = {
         {"id": "c1", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
     ],
 }
+PARTS = [{"type": "text", "text": "Repeat exactly: one"}, {"type": "text", "text": " two"}]
 RESULT = {"role": "tool", "tool_call_id": "c1", "content": "noon"}
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 JSON_SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
@@ -70,6 +71,13 @@ CHATS: dict[str, dict[str, Any]] = {
     "cut": {"messages": HELLO, "model": "cut"},
     "reasoning": {"messages": HELLO, "model": "reasoning", "reasoning_effort": "high"},
     "search": {"messages": HELLO, "web_search": True},
+    "parts": {"messages": [{"role": "user", "content": PARTS}]},
+    "prefixed": {"messages": HELLO, "model": "openai/gpt-4o-mini"},
+    "nowhere": {"messages": HELLO, "model": "nowhere/gpt-4o-mini"},
+    "effort": {"messages": HELLO, "reasoning_effort": "extreme"},
+    "plugin": {"messages": HELLO, "plugins": ["no-such-plugin"]},
+    "odd": {"messages": HELLO, "model": "crlf"},
+    "comments": {"messages": HELLO, "model": "comments"},
     "healing": {
         "messages": HELLO,
         "model": "sloppy-json",
@@ -86,7 +94,7 @@ def chat(name: str, *, stream: bool, usage: bool = True, suffix: str = "") -> di
         del body["model"]
     elif body["model"] == "reasoning":
         body["model"] = "gpt-5-mini"
-    elif body["model"] not in {MODEL, "no-such-model"}:
+    elif body["model"] not in {MODEL, "no-such-model"} and "/" not in body["model"]:
         body["model"] = f"{MODEL}+{body['model']}"
     if "model" in body:
         body["model"] += suffix
@@ -106,11 +114,12 @@ def exchange(  # one keyword for each part of a request
     key: str | None = KEY,
     timeout_s: float = 5,
     raw: bytes | None = None,
+    headers: tuple[str, ...] = (),
 ) -> bytes:
     """Send one request on a fresh connection; return all bytes of the answer, and how it ended."""
     url = urlsplit(base)
     data = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {url.netloc}", "Connection: close"]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {url.netloc}", "Connection: close", *headers]
     if key is not None:
         lines.append(f"Authorization: Bearer {key}")
     if data:

@@ -1,65 +1,30 @@
 """Faults of JSON bodies: single fields, and the list of models."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from ..call import Call
-from ..jsontext import Json, dumps, loads
+from ..jsontext import Json, dumps
 from ..script import Reply
-from .edits import choices_of
+from .edits import Path, assignment, choices_of, holders, path_of
 from .table import fault
 
 __all__: list[str] = []
 
 
-def _path(text: str) -> tuple[str, ...]:
-    """Read a path such as ``usage.total_tokens``, ``choices.*.index`` or ``/error/type``."""
-    separator = "/" if text.startswith("/") else "."
-    parts = tuple(part for part in text.split(separator) if part)
-    if not parts:
-        raise ValueError("wanted a path such as usage.total_tokens or choices.*.index")
-    return parts
-
-
-def _holders(value: Json, path: tuple[str, ...]) -> Iterator[tuple[Json, Json]]:
-    """Yield each object or array that holds the end of a path, and the key of it there."""
-    if isinstance(value, dict):
-        keys: list[Json] = list(value) if path[0] == "*" else [path[0]]
-        keys = [key for key in keys if key in value]
-    elif isinstance(value, list):
-        places = range(len(value))
-        wanted = path[0]
-        keys = list(places) if wanted == "*" else [p for p in places if str(p) == wanted]
-    else:
-        return
-    for key in keys:
-        if len(path) == 1:
-            yield value, key
-        else:
-            yield from _holders(value[key], path[1:])
-
-
 @fault("drop-field", "json", "Leaves a field out of every JSON object that has it.",
-       "fields lost on the way", read=_path,
+       "fields lost on the way", read=path_of,
        parameter="a path: usage.total_tokens, choices.*.index, /error/type")  # fmt: skip
-def _drop_field(value: Json, _: Call, path: tuple[str, ...]) -> Json:
-    for holder, key in reversed(list(_holders(value, path))):
+def _drop_field(value: Json, _: Call, path: Path) -> Json:
+    for holder, key in reversed(list(holders(value, path))):
         del holder[key]
     return value
 
 
-def _assignment(text: str) -> tuple[tuple[str, ...], Json]:
-    path, equals, written = text.partition("=")
-    if not equals:
-        raise ValueError("wanted PATH=JSON, such as usage.total_tokens=null")
-    return _path(path), loads(written.encode())
-
-
 @fault("set-field", "json", "Gives a field another value in every JSON object that has it.",
-       read=_assignment, parameter="PATH=JSON, as usage.total_tokens=null")  # fmt: skip
-def _set_field(value: Json, _: Call, argument: tuple[tuple[str, ...], Json]) -> Json:
+       read=assignment, parameter="PATH=JSON, as usage.total_tokens=null")  # fmt: skip
+def _set_field(value: Json, _: Call, argument: tuple[Path, Json]) -> Json:
     path, other = argument
-    for holder, key in _holders(value, path):
+    for holder, key in holders(value, path):
         holder[key] = other
     return value
 
@@ -98,6 +63,35 @@ def _two_bodies(reply: Reply) -> Reply:
 
 
 # The list of models
+
+
+def _lists_models(reply: Reply, call: Call | None) -> bool:
+    return call is not None and call.route == ("models",) and not reply.error
+
+
+@fault("models-500", "reply", "Fails to list models.", "discovery of an upstream's models")
+def _models_500(reply: Reply, call: Call | None) -> Reply:
+    if not _lists_models(reply, call):
+        return reply
+    error = {"message": "Internal error.", "type": "server_error", "param": None, "code": None}
+    return replace(reply, status=500, body={"error": error}, error=True)
+
+
+@fault("models-html", "reply", "Answers the list of models with a page.", "catch-all routes")
+def _models_html(reply: Reply, call: Call | None) -> Reply:
+    if not _lists_models(reply, call):
+        return reply
+    headers = reply.with_header("Content-Type", "text/html; charset=utf-8")
+    return replace(reply, headers=headers, text=b"<html><body>Models</body></html>\n")
+
+
+@fault("models-slash-loop", "reply", "Redirects a path of models that ends in a slash to itself.",
+       "redirects of frameworks")  # fmt: skip
+def _slash_loop(reply: Reply, call: Call | None) -> Reply:
+    if call is None or call.route[:1] != ("models",) or not call.path.endswith("/"):
+        return reply
+    headers = (("Location", call.path), *reply.headers)
+    return replace(reply, status=307, headers=headers, text=b"")
 
 
 def _is_list(value: Json) -> bool:

@@ -47,6 +47,16 @@ def _wrong_object(value: Json) -> Json:
     return {**value, "object": other.get(value.get("object", ""), "unknown")}
 
 
+@fault("chunk-object-wrong", "chunks", "Gives chunks the object of a whole answer.",
+       "chunks without their type")  # fmt: skip
+def _chunk_object(steps: Iterator[Step]) -> Iterator[Step]:
+    def change(value: Json) -> None:
+        if "object" in value:
+            value["object"] = "chat.completion"
+
+    return edit_each(steps, change)
+
+
 @fault("delta-null", "chunks", "Sends null for the delta of the last chunk of a choice.")
 def _delta_null(steps: Iterator[Step]) -> Iterator[Step]:
     def change(value: Json) -> None:

@@ -1,13 +1,63 @@
 """What many rows need: to edit the JSON of a stream's events, and to find things in it."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
 
 from ..jsontext import Json, dumps, loads
 from ..script import Step
 
-__all__ = ["choices_of", "deltas_of", "edit", "edit_each", "insert_after", "tool_calls_of"]
+__all__ = [
+    "Path",
+    "assignment",
+    "choices_of",
+    "deltas_of",
+    "edit",
+    "edit_each",
+    "holders",
+    "insert_after",
+    "path_of",
+    "tool_calls_of",
+]
+
+Path: TypeAlias = tuple[str, ...]
+"""The way to a member of a JSON value; ``*`` stands for all members or items."""
 
 TOKENS = frozenset({"content", "reasoning", "tool", "arguments"})
+
+
+def path_of(text: str) -> Path:
+    """Read a path such as ``usage.total_tokens``, ``choices.*.index`` or ``/error/type``."""
+    separator = "/" if text.startswith("/") else "."
+    parts = tuple(part for part in text.split(separator) if part)
+    if not parts:
+        raise ValueError("wanted a path such as usage.total_tokens or choices.*.index")
+    return parts
+
+
+def holders(value: Json, path: Path) -> Iterator[tuple[Json, Json]]:
+    """Yield each object or array that holds the end of a path, and the key of it there."""
+    if isinstance(value, dict):
+        keys: list[Json] = list(value) if path[0] == "*" else [path[0]]
+        keys = [key for key in keys if key in value]
+    elif isinstance(value, list):
+        places = range(len(value))
+        wanted = path[0]
+        keys = list(places) if wanted == "*" else [p for p in places if str(p) == wanted]
+    else:
+        return
+    for key in keys:
+        if len(path) == 1:
+            yield value, key
+        else:
+            yield from holders(value[key], path[1:])
+
+
+def assignment(text: str) -> tuple[Path, Json]:
+    """Read a path and a JSON value: ``usage.total_tokens=null``."""
+    path, equals, written = text.partition("=")
+    if not equals:
+        raise ValueError("wanted PATH=JSON, such as usage.total_tokens=null")
+    return path_of(path), loads(written.encode())
 
 
 def edit(step: Step, change: Callable[[Json], Json]) -> Step:
@@ -17,7 +67,8 @@ def edit(step: Step, change: Callable[[Json], Json]) -> Step:
     """
     try:
         value = loads(step.data)
-    except ValueError:
+        dumps(value)
+    except (ValueError, TypeError):  # no JSON, or half of a surrogate pair in it
         return step
     changed = change(value)
     return step._replace(data=dumps(value if changed is None else changed))

@@ -1,5 +1,6 @@
 """Faults of server-sent events: how a stream is framed, ended, encoded and flushed."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -47,6 +48,11 @@ def _event_after_done(steps: Iterator[Step]) -> Iterator[Step]:
 def _done_unterminated(steps: Iterator[Step]) -> Iterator[Step]:
     for step in steps:
         yield step._replace(data=step.data.rstrip(b"\r\n")) if step.label == "done" else step
+
+
+@fault("empty-stream", "chunks", "Sends a stream without any event.", "errors that nobody sees")
+def _empty_stream(_: Iterator[Step]) -> Iterator[Step]:
+    return iter(())
 
 
 @fault("open-after-done", "reply", "Keeps the answer open after data: [DONE].", "clients that hang")
@@ -183,7 +189,8 @@ def _split_first_beyond_ascii(
     for step in steps:
         text = None
         if step.label == "content" and not done:
-            text = loads(step.data)["choices"][0]["delta"]["content"]
+            with contextlib.suppress(ValueError):  # another deed has broken it
+                text = loads(step.data)["choices"][0]["delta"]["content"]
         place = -1 if text is None else _non_ascii(text)
         if text is None or place < 0:
             yield step

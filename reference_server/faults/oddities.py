@@ -97,7 +97,10 @@ def _reordered(text: bytes) -> bytes:
             return {name: turned(value[name]) for name in reversed(value)}
         return [turned(item) for item in value] if isinstance(value, list) else value
 
-    return dumps(turned(loads(text))) if text.startswith(b"{") else text
+    try:
+        return dumps(turned(loads(text))) if text.startswith(b"{") else text
+    except (ValueError, TypeError):
+        return text  # another deed has broken it
 
 
 @oddity("json-whitespace", "text", "Writes spaces between the parts of JSON.")

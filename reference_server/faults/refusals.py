@@ -1,9 +1,12 @@
 """Faults of errors: their shape, their status, and what should have been an error."""
 
+import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
 from ..call import Call
+from ..errors import ApiError
 from ..jsontext import Json, dumps
 from ..script import Reply, Step
 from .table import fault
@@ -249,12 +252,38 @@ def _path_200(reply: Reply) -> Reply:
     return replace(reply, status=200, body={}, error=False)
 
 
+@fault("wrong-method-400", "reply", "Answers a wrong method with 400.")
+def _method_400(reply: Reply) -> Reply:
+    return _status(reply, 405, 400)
+
+
 @fault("wrong-method-500", "reply", "Answers a wrong method with 500.")
 def _method_500(reply: Reply) -> Reply:
     error = _error(reply)
     if error is None or error.get("code") != "method_not_allowed":
         return reply
     return replace(reply, status=500)
+
+
+_LONE_HALF = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
+
+
+@fault("surrogate-500", "reply", "Answers half of a surrogate pair with 500.", "text encoded late")
+def _surrogate_500(reply: Reply, call: Call | None) -> Reply:
+    if call is None or reply.status != 400 or not _LONE_HALF.search(call.body):
+        return reply
+    return replace(reply, status=500)
+
+
+@fault("some-500", "request", "Answers one request in four with 500, by a hash of its body.",
+       "crashes that depend on the input")  # fmt: skip
+def _some_500(call: Call) -> Call:
+    if not _is_chat(call) or zlib.crc32(call.body) % 4:
+        return call
+    return replace(call, problem=ApiError(500, "Internal error.", type_="server_error"))
 
 
 # What should have been an error
@@ -305,8 +334,6 @@ def _malformed_200(call: Call) -> Call:
 @fault("validation-ignored", "request", "Drops fields that are not valid instead of refusing them.",
        "lenient parsers")  # fmt: skip
 def _validation_ignored(call: Call) -> Call:
-    from ..errors import ApiError  # noqa: PLC0415  # beside its only use
-
     if not _is_chat(call) or not isinstance(call.payload, dict):
         return call
     kept: dict[str, Json] = {}

@@ -84,11 +84,11 @@ def _type_empty(steps: Iterator[Step]) -> Iterator[Step]:
 def _id_apart(steps: Iterator[Step]) -> Iterator[Step]:
     def without_name(value: Json) -> None:
         for call in tool_calls_of(value):
-            del call["function"]["name"]
+            call["function"].pop("name", None)
 
     def without_id(value: Json) -> None:
         for call in tool_calls_of(value):
-            del call["id"]
+            call.pop("id", None)
 
     for step in steps:
         if step.label == "tool":

@@ -118,4 +118,4 @@ def _reset_before(steps: Iterator[Step]) -> Iterator[Step]:
 @fault("no-cancel", "reply", "Goes on producing when the client has left.",
        "tokens billed that nobody reads")  # fmt: skip
 def _no_cancel(reply: Reply) -> Reply:
-    return replace(reply, detached=True)
+    return replace(reply, detached=lambda: True)

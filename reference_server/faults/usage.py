@@ -1,16 +1,15 @@
-"""Faults of usage and cost: counts and money that do not add up, or are not there."""
+"""Faults of usage: counts that do not add up, or are not there."""
 
 from collections.abc import Iterator
 from dataclasses import replace
-from decimal import Decimal
 from functools import partial
 
 from ..call import Call
 from ..chat import Completion
 from ..jsontext import Json, Verbatim, loads
 from ..script import Step
-from .edits import edit, edit_each
-from .table import fault, oddity
+from .edits import TOKENS, edit, edit_each
+from .table import fault
 
 __all__: list[str] = []
 
@@ -24,7 +23,7 @@ def _with(completion: Completion, **changes: Json) -> Completion:
 
 
 def _count(completion: Completion, name: str) -> int:
-    return int((completion.usage or {}).get(name, 0))
+    return int(float((completion.usage or {}).get(name) or 0))  # which may be text by now
 
 
 @fault("usage-missing", "completion", "Gives no usage at all.")
@@ -135,6 +134,23 @@ def _not_last(steps: Iterator[Step]) -> Iterator[Step]:
     yield from held
 
 
+@fault("usage-twice", "chunks", "Sends the usage chunk twice.", "tokens counted twice")
+def _twice(steps: Iterator[Step]) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        if step.label == "usage":
+            yield step
+
+
+@fault("usage-on-every-chunk", "chunks", "Puts usage into every chunk.", "tokens counted often")
+def _on_every(steps: Iterator[Step]) -> Iterator[Step]:
+    held = list(steps)
+    usage = next((loads(step.data).get("usage") for step in held if step.label == "usage"), None)
+    if usage is None:
+        return iter(held)
+    return edit_each(held, partial(_give, "usage", usage), *TOKENS, "role", "finish")
+
+
 @fault("usage-on-finish-chunk", "chunks", "Puts usage into the last chunk of the choice.")
 def _on_finish(steps: Iterator[Step]) -> Iterator[Step]:
     held: Step | None = None
@@ -179,85 +195,3 @@ def _null_missing(steps: Iterator[Step]) -> Iterator[Step]:
             del value["usage"]
 
     return edit_each(steps, change)
-
-
-# Cost
-
-
-def _costs(completion: Completion) -> dict[str, Decimal]:
-    """Return the costs that are still numbers: another deed may have written them as text."""
-    return {
-        name: value
-        for name, value in (completion.usage or {}).items()
-        if name.startswith("cost_") and isinstance(value, Decimal)
-    }
-
-
-def _without_cost(value: Json) -> None:
-    usage = value.get("usage")
-    if isinstance(usage, dict):
-        for name in [name for name in usage if name.startswith("cost_")]:
-            del usage[name]
-
-
-@fault("cost-missing", "completion", "Gives usage without any cost.")
-def _cost_missing(completion: Completion) -> Completion:
-    usage = completion.usage
-    if usage is None:
-        return completion
-    kept = {name: value for name, value in usage.items() if not name.startswith("cost_")}
-    return replace(completion, usage=kept)
-
-
-@fault("cost-missing-in-stream", "chunks", "Gives no cost in a stream.", "streams billed as free")
-def _cost_missing_in_stream(steps: Iterator[Step]) -> Iterator[Step]:
-    return edit_each(steps, _without_cost, "usage")
-
-
-def _cost(completion: Completion, **changes: Json) -> Completion:
-    return _with(completion, **changes) if _costs(completion) else completion
-
-
-@fault("cost-sum-wrong", "completion", "Gives a total cost that is not the sum of its parts.")
-def _cost_sum(completion: Completion) -> Completion:
-    total = _costs(completion).get("cost_usd_total", Decimal(0))
-    return _cost(completion, cost_usd_total=total * 2 + Decimal("0.01"))
-
-
-@fault("cost-negative", "completion", "Gives a negative cost of the output, and the sum of that.")
-def _cost_negative(completion: Completion) -> Completion:
-    costs = _costs(completion)
-    output = -costs.get("cost_usd_output", Decimal(0)) - Decimal("0.001")
-    total = costs.get("cost_usd_input", Decimal(0)) + output
-    return _cost(completion, cost_usd_output=output, cost_usd_total=total)
-
-
-@fault("cost-string", "completion", "Writes costs as strings with an exponent.")
-def _cost_string(completion: Completion) -> Completion:
-    return _cost(completion, **{name: f"{value:E}" for name, value in _costs(completion).items()})
-
-
-@fault("cost-nan", "completion", "Writes NaN for the total cost, which is not JSON.")
-def _cost_nan(completion: Completion) -> Completion:
-    return _cost(completion, cost_usd_total=Verbatim("NaN"))
-
-
-@fault("cost-rounded-to-zero", "completion", "Rounds costs to cents, so that small ones vanish.")
-def _cost_rounded(completion: Completion) -> Completion:
-    return _cost(
-        completion,
-        **{name: value.quantize(Decimal("0.01")) for name, value in _costs(completion).items()},
-    )
-
-
-@oddity("cost-echo", "completion", "Repeats the total in cost_usd_request, as the sample does.")
-def _cost_echo(completion: Completion) -> Completion:
-    total = _costs(completion).get("cost_usd_total", Decimal(0))
-    return _cost(completion, cost_usd_request=total)
-
-
-@oddity("cost-exponent", "completion", "Writes costs with an exponent, as JSON allows.")
-def _cost_exponent(completion: Completion) -> Completion:
-    return _cost(
-        completion, **{name: Verbatim(f"{value:E}") for name, value in _costs(completion).items()}
-    )
