@@ -6,6 +6,7 @@ this; for every other check it leaves nothing to read. Each helper says which it
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from gateproof.check import Finding, Inconclusive, Place, Untestable
@@ -136,6 +137,7 @@ def texts(exchange: Exchange) -> str:
     return only(streamed(exchange)).content if exchange.events else text_of(exchange)
 
 
+@lru_cache(maxsize=8192)  # several checks look at the same events
 def oddness(data: str) -> Oddness:
     """Tell what is wrong with the data of an event that is neither a JSON object nor [DONE].
 
