@@ -165,6 +165,7 @@ class App:
             profile=profile,
             headers=request.headers,
             body=request.body,
+            target=request.target,
             key=find_key(request.headers, profile, route),
             query=dict(parse_qsl(request.target.partition("?")[2], keep_blank_values=True)),
             timing=self.timing,
@@ -255,7 +256,7 @@ def listing() -> list[dict[str, str]]:
 
 def _refusal(error: ApiError, profile: Profile, call: Call | None, id_: str) -> Reply:
     status, body = profile.refuse(error, call, id_)
-    return Reply(status, (JSON, *error.headers), body=body, error=True)
+    return Reply(status, (JSON, *error.headers), body=body, error=True, cause=error.code)
 
 
 def _no_route(method: str, path: str) -> ApiError:

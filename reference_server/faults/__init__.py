@@ -13,6 +13,7 @@ from . import (  # noqa: F401  # importing them fills the table
     embeddings,
     framing,
     limits,
+    lunos,
     oddities,
     omega,
     packets,
