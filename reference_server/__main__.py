@@ -65,6 +65,14 @@ def _parser() -> argparse.ArgumentParser:
         help="memory for the journal; 0 keeps none (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
+        "--lunos-completions", choices=("lunos", "openai"), default="lunos",
+        help="whose envelope Lunos' text completions have (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--lunos-models", choices=("array", "data", "list"), default="array",
+        help="the form of Lunos' list of models (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--exit-with-stdin", action="store_true", help="stop when standard input ends"
     )
     parser.add_argument(
@@ -104,6 +112,10 @@ def _options(arguments: argparse.Namespace) -> Options:
     if not 0 <= arguments.port <= 65_535:
         raise OptionError(f"--port is 0 to 65535, not {arguments.port}.")
     texts = tuple(text for group in arguments.behaviours for text in group.split("+"))
+    if arguments.lunos_completions == "openai":
+        texts = (*texts, "openai-completions")
+    if arguments.lunos_models != "array":
+        texts = (*texts, f"models-envelope:{arguments.lunos_models}")
     for text in texts:
         parse(text)
     return Options(

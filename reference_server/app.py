@@ -11,6 +11,8 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote
 
 from .access import Caller, check_permission, find_key, identify
@@ -166,12 +168,14 @@ class App:
             profile=profile,
             headers=request.headers,
             body=request.body,
+            target=request.target,
             key=find_key(request.headers, profile, route),
             query=dict(parse_qsl(request.target.partition("?")[2], keep_blank_values=True)),
             path=path,
             timing=self.timing,
         )
         suffixed: tuple[Deed, ...] = ()
+        more: dict[str, Any] = {}
         content_type = call.header("content-type") or ""
         if content_type.lower().startswith("multipart/form-data"):
             problem = ApiError(
@@ -179,27 +183,27 @@ class App:
                 "A form is not supported here: send 'application/json'.",
                 code="unsupported_media_type",
             )
-            call = replace(call, problem=problem)
+            more = {"problem": problem}
             try:
                 form = read_form(content_type, request.body)
                 model = form.text("model") or ""
                 _, suffixed = _suffix(model)
-                call = replace(call, form=form, model=model)
+                more |= {"form": form, "model": model}
             except ApiError as wrong:
-                call = replace(call, form_problem=wrong)
+                more |= {"form_problem": wrong}
         elif request.body or request.method == "POST":
             try:
                 payload = json_of(dict(request.headers), request.body)
                 name, suffixed = _suffix(payload.get("model"))
                 model = payload.get("model") if isinstance(payload.get("model"), str) else ""
                 payload = payload if not suffixed else {**payload, "model": name}
-                call = replace(call, payload=payload, model=model)
+                more = {"payload": payload, "model": model}
             except ApiError as problem:
-                call = replace(call, problem=problem)
+                more = {"problem": problem}
         elif len(route) > 1 and route[0] == "models":
             name, suffixed = _suffix("/".join(route[1:]))
-            call = replace(call, route=("models", name))
-        return replace(call, deeds=(*suffixed, *deeds, *self.deeds))
+            more = {"route": ("models", name)}
+        return replace(call, deeds=(*suffixed, *deeds, *self.deeds), **more)
 
     def _reply(self, call: Call) -> Reply:
         handlers = handlers_of(call.profile.name, call.route)
@@ -239,12 +243,34 @@ class App:
             return Reply(200, (("Content-Type", "image/png"),), text=image)
         elif path == "/_faults":
             body = listing()
+        elif path == "/_accounts":
+            body = {"accounts": self._accounts()}
         elif path == "/_health":
             body = {"ok": True, "profiles": list(PROFILES)}
         else:
-            body = {"error": {"message": "Known: /_journal, /_faults, /_health."}}
+            body = {"error": {"message": "Known: /_journal, /_faults, /_accounts, /_health."}}
             return Reply(404, (JSON,), text=dumps(body))
         return Reply(200, (JSON,), text=dumps(body))
+
+    def _accounts(self) -> list[dict[str, Any]]:
+        """Tell of the demo accounts: how to get in, and what they have left."""
+        found = []
+        for seed in seeds():
+            account = self.state.account(seed.account.id)
+            found.append(
+                {
+                    "id": account.id,
+                    "profile": account.profile,
+                    "plan": account.plan,
+                    "balance_usd": Decimal(account.balance_pusd).scaleb(-12),
+                    "keys": [
+                        {"key": secret, "permissions": permissions}
+                        for secret, permissions in seed.keys
+                    ],
+                    "user": list(seed.user) if seed.user else None,
+                }
+            )
+        return found
 
 
 def listing() -> list[dict[str, str]]:
@@ -257,7 +283,7 @@ def listing() -> list[dict[str, str]]:
 
 def _refusal(error: ApiError, profile: Profile, call: Call | None, id_: str) -> Reply:
     status, body = profile.refuse(error, call, id_)
-    return Reply(status, (JSON, *error.headers), body=body, error=True)
+    return Reply(status, (JSON, *error.headers), body=body, error=True, cause=error.code)
 
 
 def _no_route(method: str, path: str) -> ApiError:

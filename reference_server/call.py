@@ -36,6 +36,8 @@ class Call:
     profile: "Profile"
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    target: str
+    """The path and query as they came."""
     key: str | None
     """The key as it came, or None without one."""
     query: Mapping[str, str] = field(default_factory=dict)

@@ -83,6 +83,7 @@ COMPLETION_FIELDS: dict[str, Rule] = {
     "temperature": nullable(number(0, 2)),
     "top_p": nullable(number(0, 1)),
     "user": text(),
+    "observability": boolean,
 }
 """Every documented field of a completion, and its rule."""
 
@@ -163,6 +164,7 @@ def completed(call: Call) -> Completion:
     completion = apply("completion", call.deeds, completion, call, kinds=("behaviour",))
     counts = completion.usage or usage
     spend(call, model, counts["prompt_tokens"], counts["completion_tokens"])
+    call.profile.observe(call, completion, model)
     done: Completion = apply("completion", call.deeds, completion, call, kinds=_OF_THE_GATEWAY)
     return done
 

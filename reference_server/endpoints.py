@@ -67,6 +67,7 @@ def chat(call: Call) -> Reply:
         usage["completion_tokens"],
         usage.get("cost_usd_total"),
     )
+    call.profile.observe(call, completion, model)
     if not call.profile.names_model:
         completion = replace(completion, model="")
     completion = apply("completion", call.deeds, completion, call, kinds=("fault", "oddity"))

@@ -4,6 +4,7 @@ Everything is refused with an ``ApiError`` in the upstream's terms; a profile's 
 becomes of it. The code stays what it is, so that an error can be told apart in every profile.
 """
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from .errors import ApiError
@@ -12,7 +13,7 @@ from .jsontext import Json
 if TYPE_CHECKING:
     from .call import Call
 
-__all__ = ["anthropic", "losi", "omai", "openai"]
+__all__ = ["anthropic", "losi", "lunos", "omai", "openai"]
 
 _ANTHROPIC_TYPES = {
     401: "authentication_error",
@@ -66,6 +67,22 @@ def losi(error: ApiError, call: "Call | None", id_: str) -> tuple[int, Json]:
     if error.type != "insufficient_quota":
         rest = "server_error" if status >= 500 else "invalid_request_error"
         body["error"]["type"] = _LOSI_TYPES.get(status, rest)
+    return status, body
+
+
+def lunos(error: ApiError, call: "Call | None", id_: str) -> tuple[int, Json]:
+    """Write an error as Lunos does (Introduction): its code is its type where the sample's is.
+
+    Messages have Anthropic's envelope, the balance one of its own: a flag, and the error as a word.
+    """
+    if call is not None and call.route[:1] == ("messages",):
+        return anthropic(error, call, id_)
+    if call is not None and call.route == ("balance",):
+        word = "INTERNAL_ERROR" if error.status >= 500 else HTTPStatus(error.status).name
+        return error.status, {"success": False, "message": error.message, "error": word}
+    status, body = openai(error, call, id_)
+    if error.code in (None, "model_not_found"):
+        body["error"]["code"] = error.type
     return status, body
 
 

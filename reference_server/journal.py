@@ -72,7 +72,8 @@ class Entry:
     def cost(self) -> int:
         """Estimate the bytes that the entry holds."""
         headers = sum(len(name) + len(value) for name, value in self.headers)
-        return _ENTRY_COST + headers + len(self.body) + _SEND_COST * len(self.labels)
+        noted = len(self.body) if self.notes else 0  # what is noted is mostly the messages again
+        return _ENTRY_COST + headers + noted + len(self.body) + _SEND_COST * len(self.labels)
 
     def report(self) -> dict[str, Any]:
         """Return the entry as it is shown."""

@@ -2,7 +2,8 @@
 
 A limit says what is counted (requests or tokens), how many in what time, by which algorithm, and
 whose calls are counted together. All arithmetic is in whole numbers, so that ``Retry-After`` is
-true: after that time the request passes, a little earlier it does not.
+true: after that time the request passes, a little earlier it does not. ``Retry-After`` has whole
+seconds, rounded up; ``retry-after-ms``, which OpenAI's clients prefer, says it to the millisecond.
 
 What is counted
     A request is each call with a valid key, whatever becomes of it, except those that a limit

@@ -204,6 +204,7 @@ def messages(call: Call) -> Reply:
     completion = apply("completion", call.deeds, completion, call, kinds=("behaviour",))
     usage = completion.usage or {"prompt_tokens": 0, "completion_tokens": 0}
     spend(call, model, usage["prompt_tokens"], usage["completion_tokens"])
+    call.profile.observe(call, completion, model)
     completion = apply("completion", call.deeds, completion, call, kinds=("fault", "oddity"))
     message = _Message(completion, thinks)
     schedule = call.timing.schedule(completion.seed)

@@ -4,7 +4,8 @@ A profile is a row: its models, its routes, its fields, and what it adds to an a
 the upstream's definition; ``osmapi`` adds exact costs, provider prefixes, automatic routing,
 web search and plugins as that vendor's page "Chat Completions" and its cost page describe them;
 ``losi`` has plans, keys with permissions and a model with a prompt of its own; ``omai`` has tiers,
-a login, and chat answers that name no model.
+a login, and chat answers that name no model; ``lunos`` has envelopes of its own, a balance and
+answers that are kept on request.
 ``anthropic`` is the other upstream, with a dialect of its own.
 Prices are the server's own: the vendor's sample shows none that its models have.
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from . import envelopes
+from . import envelopes, lunos
 from .chat import Choice, Completion
 from .errors import ApiError
 from .jsontext import Json
@@ -51,6 +52,10 @@ class Model:
     price_out: Decimal = Decimal("0.6")
     does: tuple[str, ...] = ("chat",)
     """What it can be asked for: chat, completions, embeddings, images, speech, transcriptions."""
+    inputs: tuple[str, ...] = ("text",)
+    """The modalities that it reads."""
+    outputs: tuple[str, ...] = ("text",)
+    """The modalities that it writes."""
     title: str = ""
     """Its name for people."""
     dimensions: int = 0
@@ -78,6 +83,10 @@ def _nothing_added(
     completion: Completion, _model: Model, _payload: Mapping[str, Any]
 ) -> Completion:
     return completion
+
+
+def _not_observed(_call: "Call", _completion: Completion, _model: Model) -> None:
+    return
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,8 @@ class Profile:
     """Name and password of the demo account's user."""
     prompt: Callable[[Sequence[Json], Model], list[Json]] | None = None
     """Makes the messages that the model gets from those of the client; None leaves them."""
+    observe: "Callable[[Call, Completion, Model], None]" = _not_observed
+    """Takes notice of each answer, for the journal."""
     names_model: bool = True
     """Answers to a chat say which model gave them."""
     refuse: "Callable[[ApiError, Call | None, str], tuple[int, Json]]" = envelopes.openai
@@ -382,6 +393,44 @@ _OMAI = (
           price_in=Decimal("0.1"), price_out=Decimal(0)),
 )  # fmt: skip
 
+_LUNOS = {
+    "openai": (
+        Model("gpt-4o", "openai", 1_715_367_049, price_in=Decimal("2.5"), price_out=Decimal(10),
+              inputs=("text", "image"), title="GPT-4o"),
+        Model("gpt-4o-mini", "openai", 1_721_172_741, inputs=("text", "image"),
+              title="GPT-4o mini"),
+        Model("gpt-3.5-turbo-instruct", "openai", 1_692_901_427, does=("completions",),
+              context=4096, price_in=Decimal("1.5"), price_out=Decimal(2),
+              title="GPT-3.5 Turbo Instruct"),
+        Model("text-embedding-3-small", "openai", 1_705_948_997, does=("embeddings",),
+              dimensions=1536, shortens=True, price_in=Decimal("0.02"), price_out=Decimal(0),
+              outputs=("embedding",), title="Text Embedding 3 Small"),
+        Model("gpt-image-1", "openai", 1_745_517_030, does=("images",), price_in=Decimal(5),
+              price_out=Decimal(40), outputs=("image",), title="GPT Image 1"),
+        Model("dall-e-2", "openai", 1_698_798_177, does=("images",), price_in=Decimal(0),
+              price_out=Decimal(40), outputs=("image",), title="DALL-E 2"),
+        Model("whisper-1", "openai", 1_677_532_384, does=("transcriptions",),
+              price_in=Decimal(10), price_out=Decimal(0), inputs=("audio",), title="Whisper"),
+    ),
+    "anthropic": (
+        Model("claude-sonnet-4-6", "anthropic", 1_771_286_400, price_in=Decimal(3),
+              price_out=Decimal(15), inputs=("text", "image"), title="Claude Sonnet 4.6"),
+    ),
+    "google": (
+        Model("gemma-4-26b-a4b-it", "google", 1_775_520_000, price_in=Decimal("0.1"),
+              price_out=Decimal("0.4"), inputs=("text", "image"), title="Gemma 4 26B"),
+    ),
+}  # fmt: skip
+
+
+def _lunos_add(completion: Completion, model: Model, _payload: Mapping[str, Any]) -> Completion:
+    return replace(completion, extra={"provider": model.owner})
+
+
+_LUNOS_MODELS = {
+    f"{provider}/{model.name}": model for provider, models in _LUNOS.items() for model in models
+}
+
 PROFILES: dict[str, Profile] = {
     "openai": Profile(
         name="openai",
@@ -430,6 +479,18 @@ PROFILES: dict[str, Profile] = {
         ),
         user=("demo", "gateproof-demo-password"),
         names_model=False,
+    ),
+    "lunos": Profile(
+        name="lunos",
+        models=_LUNOS_MODELS,
+        listed=list(_LUNOS_MODELS),
+        fields={**CHAT_FIELDS, "observability": boolean, "appId": text()},
+        add=_lunos_add,
+        observe=lunos.observe,
+        refuse=envelopes.lunos,
+        # One page shows the list without a key, another wants one for every request.
+        open_routes=frozenset({("models",)}),
+        plans=_by_name(Plan("low", balance=Decimal("0.5")), Plan("standard")),
     ),
     "anthropic": Profile(
         name="anthropic",

@@ -9,6 +9,7 @@ from . import (
     endpoints,
     images,
     losi,
+    lunos,
     messages,
     omai,
     osmapi,
@@ -46,6 +47,16 @@ _MESSAGES: dict[Route, dict[str, Handler]] = {
     ("messages",): {"POST": messages.messages},
     ("messages", "count_tokens"): {"POST": messages.count_tokens},
 }
+_LUNOS: dict[Route, dict[str, Handler]] = {
+    **_CHAT,
+    **_EMBEDDINGS,
+    **_IMAGES,
+    **_TRANSCRIPTIONS,
+    **_MESSAGES,
+    ("completions",): {"POST": lunos.complete},
+    ("models",): {"GET": lunos.list_models},
+    ("balance",): {"GET": lunos.balance},
+}
 
 ROUTES: Mapping[str, Mapping[Route, Mapping[str, Handler]]] = {
     "openai": {
@@ -77,6 +88,10 @@ ROUTES: Mapping[str, Mapping[Route, Mapping[str, Handler]]] = {
         ("api-usage",): {"GET": losi.usage},
     },
     "omai": {**_CHAT, **_EMBEDDINGS, ("auth", "login"): {"POST": omai.login}},
+    "lunos": {
+        route: {method: lunos.attributed(handler) for method, handler in handlers.items()}
+        for route, handlers in _LUNOS.items()
+    },
     "anthropic": {
         **_MESSAGES,
         ("models",): {"GET": anthropic.list_models},

@@ -66,6 +66,8 @@ class Reply:
     at_ns: int = 0
     """When the head (and a body) is due."""
     error: bool = False
+    cause: str | None = None
+    """The code of the error, whatever the profile makes of it."""
     framing: str = ""
     """``chunked``, ``length`` or ``close``; empty chooses by what there is to send."""
     announced: int = 0

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import product
 
 import pytest
+from gateproof.reference_server.__main__ import main
 from gateproof.reference_server.app import App
 from gateproof.reference_server.errors import OptionError
 from gateproof.reference_server.journal import Journal
@@ -288,3 +289,19 @@ def test_idle_meters_are_forgotten() -> None:
         ruler.gate([limit], {"key": str(number), "account": "", "model": ""}).take()
 
     assert len(ruler._meters) < 1_100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--limit", "sixty"], "A limit begins as requests=60/60s"),
+        (["--clock-scale", "0"], "--clock-scale is 1 to 100000, not 0."),
+        (["--state", "/"], "Cannot use '/' as the state"),
+    ],
+)
+def test_wrong_options_end_with_what_to_do(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    """A mistake of the operator is one message and status 2."""
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err

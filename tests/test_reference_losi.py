@@ -2,12 +2,15 @@
 
 from datetime import date, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from gateproof.reference_server.app import App
 from gateproof.reference_server.journal import Journal
 from gateproof.reference_server.limits import read_limit
 from gateproof.reference_server.omega import OMEGA_PROMPT
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.reference_calls import DEMO, call, chat
 
@@ -250,3 +253,32 @@ def test_wrong_dates_are_refused(app: App, query: str, param: str) -> None:
 
     assert got.error[:2] == (400, "invalid_request_error")
     assert got.body["error"]["param"] == param
+
+
+TEXTS = st.text(max_size=12) | st.sampled_from(["2026-11-21", "9999-12-31", "key_", "*"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "DELETE"]),
+    route=st.sampled_from([KEYS, USAGE, "/omai/v1/auth/login"]),
+    query=st.dictionaries(
+        st.sampled_from(["id", "start_date", "end_date"]) | TEXTS, TEXTS, max_size=3
+    ),
+    body=st.none() | VALUES | st.fixed_dictionaries({"name": VALUES, "permissions": VALUES}),
+    header=TEXTS,
+)
+def test_no_request_is_an_error_of_ours(
+    method: str, route: str, query: dict[str, str], body: Any, header: str
+) -> None:
+    """Whatever is asked of accounts, the answer is no 5xx."""
+    app = App(Journal(0))
+    headers = [("authorization", f"Basic {header}")] if "login" in route else []
+    key = None if headers else DEMO
+    path = f"{route}?{urlencode(query, errors='replace')}"
+
+    assert call(app, method, path, body, key=key, headers=headers).status < 500

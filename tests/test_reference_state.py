@@ -247,6 +247,29 @@ def test_there_is_a_demo_account_for_each_vendor_and_plan() -> None:
     assert len(set(keys)) == len(keys)
 
 
+def test_the_server_tells_of_its_demo_accounts() -> None:
+    """Whoever has the server can read how to get in, and what is left."""
+    app = App(Journal(0))
+    told = call(app, "GET", "/_accounts", key=None).body["accounts"]
+    (one,) = [account for account in told if account["id"] == "omai-enterprise"]
+
+    assert one == {
+        "id": "omai-enterprise",
+        "profile": "omai",
+        "plan": "enterprise",
+        "balance_usd": 1000,
+        "keys": [
+            {"key": key, "permissions": None}
+            for key in (
+                "sk-gateproof-demo",
+                "sk-gateproof-omai-enterprise",
+                "sk-gateproof-omai-enterprise-2",
+            )
+        ],
+        "user": ["demo", "gateproof-demo-password"],
+    }
+
+
 def test_each_answer_costs_what_it_says() -> None:
     """The balance falls by the cost of each answer, to the last digit."""
     app = App(Journal(0))

@@ -17,6 +17,7 @@ from . import (  # noqa: F401  # importing them fills the table
     gateway,
     headers,
     limits,
+    lunos,
     oddities,
     omega,
     packets,
