@@ -28,8 +28,6 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
-import uvloop
-
 from gateproof.check import Check, Result, needs_of
 from gateproof.conform import Plan, judge_all, make_plan, record_plan
 from gateproof.errors import GateproofError, unknown_name
@@ -361,8 +359,7 @@ def _prove_batch(
             *(_record(row, plan) for row, plan in zip(rows, plans, strict=True))
         )
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        recorded = runner.run(record())
+    recorded = asyncio.run(record())
     return tuple(
         _judge(row, plan, transcripts)
         for row, plan, transcripts in zip(rows, plans, recorded, strict=True)
