@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:  # noqa: PLR0915  # a table of options,
     audit.add_argument("--seconds", type=_positive, default=5, help="length of the load run")
     audit.add_argument("--no-load", action="store_true", help="conformance only")
     audit.add_argument(
-        "--with", dest="faults", default="", help="faults of the bundled server, when it is audited"
+        "--faults", default="", help="faults of the bundled server, when it is audited: A+B"
     )
 
     conform = verb(
@@ -117,7 +117,8 @@ def parser() -> argparse.ArgumentParser:  # noqa: PLR0915  # a table of options,
 
     listing = verb("list", "list what there is", "gateproof list checks --profile osmapi")
     listing.add_argument(
-        "what", choices=("checks", "requirements", "scenarios", "profiles", "faults", "loads")
+        "what",
+        choices=("checks", "requirements", "scenarios", "profiles", "groups", "faults", "loads"),
     )
     listing.add_argument("--profile", help="as seen by this profile")
     listing.add_argument("--json", action="store_true", help="print JSON")
@@ -160,6 +161,31 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
 
 
 def _run_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--with",
+        dest="groups",
+        action="append",
+        default=[],
+        metavar="GROUP[,GROUP]",
+        help="opt in to what costs more or changes the account (see `gateproof list groups`)",
+    )
+    verb.add_argument(
+        "--plan-key",
+        action="append",
+        default=[],
+        metavar="PLAN=VARIABLE",
+        help="a further key, of another plan or tier, by the variable that holds it",
+    )
+    verb.add_argument(
+        "--login", metavar="USER:VARIABLE", help="a user, and the variable with the password"
+    )
+    verb.add_argument(
+        "--retry-5xx",
+        type=_patience,
+        default=0,
+        metavar="N",
+        help="ask again up to N times after a 500 or 503, waiting longer each time (default: 0)",
+    )
     verb.add_argument("--check", action="append", default=[], help="a check id or its beginning")
     verb.add_argument("--out", type=Path, help="run folder (default: gateproof-runs/…)")
     verb.add_argument("--seed", type=int, default=0, help="seed of the generated requests")
@@ -174,6 +200,13 @@ def _positive(text: str) -> int:
     value = int(text) if text.isascii() and text.isdigit() else 0
     if not 1 <= value <= 100_000:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 100000")
+    return value
+
+
+def _patience(text: str) -> int:
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= value <= 10:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 10")
     return value
 
 

@@ -8,6 +8,7 @@ proven otherwise.
 """
 
 import asyncio
+import base64
 import contextlib
 import importlib.util
 import ssl
@@ -23,17 +24,19 @@ import httpcore
 import httpx
 
 from gateproof import __version__, sse
+from gateproof.issued import cookie_of, issued_by
 from gateproof.redact import cover_reads, cover_text
 from gateproof.target import Target
 from gateproof.transcript import Ask, End, Exchange
-from gateproof.wire import Read
+from gateproof.wire import Read, parse_response
 
 __all__ = ["Client"]
 
 # A thousand times an ordinary answer; decoded, a hostile body takes a hundred times its size.
 MAX_RECEIVED_BYTES = 4 * 1024 * 1024
 CONNECT_TIMEOUT_S = 10.0
-MAX_RETRY_AFTER_S = 20.0
+MAX_RETRY_AFTER_S = 20.0  # who is told to wait longer gives up: never is asked again too early
+RETRIED_5XX = (500, 503)
 if importlib.util.find_spec("sniffio") is None:
     # httpcore looks for this optional module at every lock, three times a request: a search of the
     # whole path that fails again and again (measured: a seventh of the time of a run).
@@ -171,15 +174,30 @@ class Client:
     """Makes exchanges with one target, no more at once than its ``concurrency``.
 
     ``secrets`` maps the target's variables to their values; they are covered in every exchange
-    before it is returned. ``patience`` is how often a 429 with Retry-After is obeyed and asked
-    again, so that a target's rate limit does not look like a fault of another kind.
+    before it is returned. ``patience`` is how often a 429 is asked again, after the time that
+    Retry-After names or, without one, after twice the time each time, so that a target's rate limit
+    does not look like a fault of another kind. ``retry_5xx`` is how often a 500 or 503 is asked
+    again in the same way; it is 0 unless the operator wishes otherwise, because a 5xx is what we
+    look for. An exchange says how many attempts it took.
     """
 
-    def __init__(self, target: Target, secrets: Mapping[str, str], *, patience: int = 2) -> None:
+    def __init__(
+        self,
+        target: Target,
+        secrets: Mapping[str, str],
+        *,
+        patience: int = 2,
+        retry_5xx: int = 0,
+    ) -> None:
         self.target = target
         self.requests = 0
         self._secrets = dict(secrets)
+        if target.login is not None:
+            # Covered as it is sent, besides the password itself.
+            self._secrets["the login"] = _basic(target.login.user, secrets[target.login.password])
+        self._cookies: dict[str, str] = {}
         self._patience = patience
+        self._retry_5xx = retry_5xx
         self._gate = asyncio.Semaphore(target.concurrency)
         self._http = httpx.AsyncClient(
             transport=_Transport(), follow_redirects=False, trust_env=False
@@ -196,22 +214,43 @@ class Client:
     ) -> None:
         await self._http.aclose()
 
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """What is covered: the secrets that were given, and those that the target has issued."""
+        return self._secrets
+
     async def exchange(self, ask: Ask, *, retry_429: bool = True) -> Exchange:
         """Make one exchange and return what came; it never raises for what the target does."""
+        if ask.after_s is not None:
+            await asyncio.sleep(ask.after_s)
         attempts = 0
         while True:
             attempts += 1
             async with self._gate:
                 done = await self._once(ask)
-            response = done.response
-            if (
-                response is None
-                or response.status != 429
-                or not retry_429
-                or attempts > self._patience
-            ):
+            wait_s = self._wait_s(done, attempts) if retry_429 else None
+            if wait_s is None:
                 return replace(done, attempts=attempts)
-            await asyncio.sleep(_retry_after_s(response.header("retry-after")))
+            await asyncio.sleep(wait_s)
+
+    def _wait_s(self, done: Exchange, attempts: int) -> float | None:
+        """Return how long to wait before an exchange is made again; ``None`` when it is not."""
+        response = done.response
+        if response is None:
+            return None
+        patience = (
+            self._patience
+            if response.status == 429
+            else self._retry_5xx
+            if response.status in RETRIED_5XX
+            else 0
+        )
+        if attempts > patience:
+            return None
+        told_s = _retry_after_s(response.header("retry-after"))
+        if told_s is None:
+            return min(2.0 ** (attempts - 1), MAX_RETRY_AFTER_S)
+        return told_s if told_s <= MAX_RETRY_AFTER_S else None
 
     async def fetch_json(self, url: str) -> Any:
         """Get a JSON value from a server of ours (the upstream's journal), without the key."""
@@ -261,6 +300,8 @@ class Client:
             ended, error = "reset", str(problem) or type(problem).__name__
         except httpcore.RemoteProtocolError as problem:
             ended, error = "reset" if wire.broken else "closed", str(problem)
+        if ask.issues is not None:
+            self._learn(ask, wire)
         sent, marks_sent = cover_reads(wire.sent, self._secrets, "sent")
         received, marks_received = cover_reads(wire.received, self._secrets, "received")
         return Exchange(
@@ -275,6 +316,15 @@ class Client:
             received=received,
             marks=marks_sent + marks_received,
         )
+
+    def _learn(self, ask: Ask, wire: _Wire) -> None:
+        """Keep the secrets that an answer issues, before anything of it is kept elsewhere."""
+        response = parse_response(tuple(wire.received), method=ask.method, closed=True)
+        if response is None or response.status >= 400:
+            return
+        for number, value in enumerate(issued_by(response), 1):
+            self._secrets[f"{ask.issues}" + (f" {number}" if number > 1 else "")] = value
+        self._cookies[f"{ask.issues}"] = cookie_of(response)
 
     async def _receive(self, request: httpx.Request, ask: Ask) -> End:
         decoder = sse.Decoder()
@@ -315,13 +365,29 @@ class Client:
         elif ask.auth == "wrong":
             headers.append(("authorization", WRONG_KEY))
         elif ask.auth != "none":
-            headers.append(("authorization", ask.auth))
+            headers.append(self._credential(ask.auth))
         own = {name.lower() for name, _ in ask.headers}
         return [(n, v) for n, v in headers if n.lower() not in own] + list(ask.headers)
 
+    def _credential(self, auth: str) -> tuple[str, str]:
+        """Return the header of a credential other than the key; a literal value is itself one."""
+        how, _, name = auth.partition(":")
+        if how == "plan":
+            return "authorization", f"Bearer {self._secrets[self.target.keys[name]]}"
+        if auth == "login":
+            return "authorization", f"Basic {self._secrets['the login']}"
+        if how == "issued":
+            return "authorization", f"Bearer {self._secrets[name]}"
+        if how == "cookie":
+            return "cookie", self._cookies[name]
+        return "authorization", auth
 
-def _retry_after_s(value: str | None) -> float:
-    """Return how long to wait after a 429; what is not whole seconds counts as one."""
+
+def _basic(user: str, password: str) -> str:
+    return base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    """Return how long Retry-After tells to wait; ``None`` when it tells no whole seconds."""
     text = (value or "").strip()
-    seconds = float(text) if text.isascii() and text.isdigit() else 1.0
-    return min(seconds, MAX_RETRY_AFTER_S)
+    return float(text) if text.isascii() and text.isdigit() else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateproof.errors import UsageError, unknown_name
-from gateproof.target import Target, Upstream, Waiver, check_url, check_variable
+from gateproof.target import Login, Target, Upstream, Waiver, check_url, check_variable
 
 __all__ = ["CONFIG_NAME", "load_targets"]
 
@@ -47,7 +47,7 @@ def load_targets(path: Path) -> dict[str, Target]:
 
 _KEYS = {
     "url", "profile", "key", "models", "headers", "upstream", "concurrency", "idle_timeout_s",
-    "total_timeout_s", "disclaims", "waive", "load_allowed",
+    "total_timeout_s", "disclaims", "waive", "load_allowed", "keys", "login", "clock_scale",
 }  # fmt: skip
 
 
@@ -111,7 +111,25 @@ def _target(name: str, table: Any, path: Path) -> Target:
         },
         waivers=tuple(_waiver(item, f"{place}, waive[{n}]") for n, item in enumerate(waivers)),
         load_allowed=_bool(table.get("load_allowed", False), f"{place}, load_allowed"),
+        keys={
+            plan: _env(value, f"{place}, keys.{plan}")
+            for plan, value in _table(table, "keys", place).items()
+        },
+        login=_login(table, place) if "login" in table else None,
+        clock_scale=_number(table.get("clock_scale", 1), f"{place}, clock_scale", 1, 100_000),
     )
+
+
+def _login(table: Mapping[str, Any], place: str) -> Login:
+    given = _table(table, "login", place)
+    place = f"{place}, login"
+    _known(given, {"user", "password"}, place)
+    user = _str(given.get("user", ""), f"{place}, user")
+    if not user or ":" in user:
+        raise UsageError(
+            f"{place}, user is {user!r}.", "HTTP Basic needs a user name, without a colon in it."
+        )
+    return Login(user, _env(given.get("password"), f"{place}, password"))
 
 
 def _waiver(item: Any, place: str) -> Waiver:

@@ -4,13 +4,13 @@ It prints nothing; progress goes to a callback.
 """
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateproof.check import Check, Result, judge, needs_of
 from gateproof.client import Client
 from gateproof.errors import UsageError, unknown_name
-from gateproof.profile import Profile
+from gateproof.profile import GROUPS, Profile
 from gateproof.record import record, unclaimed
 from gateproof.requirement import Requirement, load_requirements
 from gateproof.run import worst
@@ -24,8 +24,11 @@ __all__ = [
     "judge_all",
     "judge_case",
     "make_plan",
+    "patience_notes",
+    "plan_lines",
     "record_plan",
     "require_known",
+    "split_groups",
     "stale_waivers",
     "waive",
 ]
@@ -81,6 +84,39 @@ def make_plan(target: Target, profile: Profile, checks: Mapping[str, Check]) -> 
     )
 
 
+def split_groups(given: Iterable[str]) -> tuple[str, ...]:
+    """Return the groups that ``--with A,B --with C`` names, each once."""
+    names = (name.strip() for text in given for name in text.split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def plan_lines(plan: Plan, groups: Sequence[str]) -> list[str]:
+    """Say what a run will do before it does it: what is asked, and what each group adds."""
+    lines = [f"{len(plan.checks)} checks read {len(plan.scenarios)} scenarios."]
+    for group in groups:
+        has = plan.profile.groups[group]
+        own = [item for item in plan.scenarios if item.needs & has]
+        most = sum(item.requests for item in own)
+        bound = f"at most {most} requests" if all(item.requests for item in own) else ""
+        told = ", ".join(filter(None, (f"{len(own)} scenarios", bound)))
+        lines.append(f"--with {group} ({told}): {GROUPS[group]}.")
+    return lines
+
+
+def patience_notes(transcripts: Iterable[Transcript]) -> list[str]:
+    """Return a sentence for the reader where requests were made again; none where none were."""
+    again = {
+        item.scenario: sum(exchange.attempts - 1 for exchange in item.exchanges)
+        for item in transcripts
+    }
+    found = {name: count for name, count in sorted(again.items()) if count}
+    if not found:
+        return []
+    where = ", ".join(f"{name} ({count})" for name, count in found.items())
+    told = f"{sum(found.values())} requests were made again, after a 429 or as --retry-5xx allows; "
+    return [f"{told}of each only the last answer was judged: {where}."]
+
+
 async def record_plan(  # each is its own decision
     plan: Plan,
     secrets: Mapping[str, str],
@@ -90,16 +126,16 @@ async def record_plan(  # each is its own decision
     seed: int = 0,
     cases: int = 0,
     patience: int = 2,
+    retry_5xx: int = 0,
 ) -> int:
     """Record a plan's scenarios and return how many requests were made."""
-    async with Client(plan.target, secrets, patience=patience) as client:
+    async with Client(plan.target, secrets, patience=patience, retry_5xx=retry_5xx) as client:
         await record(
             plan.scenarios,
             client,
             plan.profile,
             run,
             on_done,
-            secrets=secrets,
             seed=seed,
             cases=cases,
         )

@@ -26,8 +26,10 @@ from gateproof.conform import (
     Plan,
     judge_case,
     make_plan,
+    patience_notes,
     record_plan,
     require_known,
+    split_groups,
     stale_waivers,
     waive,
 )
@@ -56,6 +58,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--upstream", help="URL of a controlled upstream behind the target")
     add("--upstream-models", help="model name that reaches the upstream; {name} is filled in")
     add("--allow-origin", action="append", default=[], help="origins that secrets may go to")
+    add("--plan-key", action="append", default=[], help="PLAN=VARIABLE: a key of another plan")
+    add("--login", help="USER:VARIABLE: a user, and the variable with the password")
+    add("--with", dest="groups", action="append", default=[], help="groups to opt in to, A,B")
+    add("--retry-5xx", type=int, default=0, help="how often to ask again after a 500 or 503")
     add("--check", action="append", default=[], help="a check id or the beginning of one")
     add("--run-folder", type=Path, help="folder for the run, made when it is missing")
     add("--run-verb", default="conform", help="what the run is called in its header")
@@ -79,8 +85,11 @@ class State:
             upstream=option.upstream,
             upstream_models=option.upstream_models,
             allow_origins=option.allow_origin,
+            plan_keys=option.plan_key,
+            login=option.login,
         )
-        self.profile = load_profile(self.target.profile)
+        self.groups = split_groups(option.groups)
+        self.profile = load_profile(self.target.profile).with_groups(self.groups)
         known = load_checks()
         require_known(self.target, self.profile, known)
         self.secrets = read_secrets(self.target)
@@ -103,7 +112,13 @@ class State:
             folder = new_folder(Path("gateproof-runs"), self.target.name)
         self.writer = RunWriter(folder)
         self.writer.header(
-            option.run_verb, self.run, self.target, self.profile, option.run_seed, sys.argv[1:]
+            option.run_verb,
+            self.run,
+            self.target,
+            self.profile,
+            option.run_seed,
+            sys.argv[1:],
+            groups=self.groups,
         )
         for check in checks.values():
             requirement = self.plan.requirement(check)
@@ -119,9 +134,17 @@ class State:
 
         asyncio.run(
             record_plan(
-                self.plan, self.secrets, self.run, done, seed=option.run_seed, cases=option.cases
+                self.plan,
+                self.secrets,
+                self.run,
+                done,
+                seed=option.run_seed,
+                cases=option.cases,
+                retry_5xx=option.retry_5xx,
             )
         )
+        for note in patience_notes(self.transcripts.values()):
+            self.writer.note(note)
         self.tell("")
 
     def tell(self, text: str) -> None:

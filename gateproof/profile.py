@@ -11,7 +11,7 @@ reported as a departure, never as red.
 import functools
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -24,7 +24,21 @@ from gateproof.requirement import (
     require_shape,
 )
 
-__all__ = ["OPTIONS", "Override", "Profile", "load_profile", "profile_names"]
+__all__ = ["GROUPS", "OPTIONS", "Override", "Profile", "load_profile", "profile_names"]
+
+GROUPS: Mapping[str, str] = {
+    "audio": "uploads a recording of a second, which is charged as audio",
+    "completions": "asks for text completions, charged as chat is",
+    "embeddings": "asks for embeddings of a few words",
+    "images": "makes small images, which cost more than text",
+    "keys": "creates API keys named gateproof-…, uses them, and deletes those and no others",
+    "limits": "runs into rate limits on purpose and waits for minutes; others with the account's "
+    "keys are refused meanwhile",
+    "login": "begins sessions with the user name and the password of the target",
+    "realtime": "opens WebSockets and leaves them again",
+    "undocumented": "asks for what the upstream has and the vendor's own pages do not name",
+}
+"""What each group costs or changes, in words for the one who pays."""
 
 OPTIONS: Mapping[str, str] = {
     "cost_sums": "the sums of cost parts that may make the total, each a list of part names",
@@ -91,6 +105,14 @@ class Profile:
                 raise unknown_name(f"group of profile {self.name}", name, self.groups)
             claimed |= self.groups[name]
         return claimed
+
+    def with_groups(self, groups: Iterable[str]) -> "Profile":
+        """Return the profile as it is held when some groups are asked for."""
+        return replace(self, claims=self.claims_with(groups))
+
+    def group_of(self, capability: str) -> str:
+        """Name the group that a capability is in; empty when it is in none."""
+        return next((name for name, has in self.groups.items() if capability in has), "")
 
     def override_of(self, requirement: Requirement) -> Override | None:
         """Return the profile's own word on a rule, if it has one."""
@@ -175,6 +197,7 @@ def _read_groups(
     given: Mapping[str, object], claims: frozenset[str], where: str
 ) -> Mapping[str, frozenset[str]]:
     groups: dict[str, frozenset[str]] = {}
+    _require_known(given, GROUPS, "group", where)
     for name, members in given.items():
         if not isinstance(members, list) or not members:
             raise GateproofError(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateproof.client import Client
-from gateproof.profile import Profile
+from gateproof.profile import GROUPS, Profile
 from gateproof.redact import cover_text
 from gateproof.scenario import Scenario, Unanswered, Use, canary_of
 from gateproof.target import Target
@@ -33,8 +33,20 @@ def unclaimed(profile: Profile, target: Target, needs: Sequence[frozenset[str]])
                 reasons[need] = "no controlled upstream"
         elif need in target.disclaims:
             reasons[need] = f"{need} taken out of the profile: {target.disclaims[need]}"
+        elif need.startswith("plan:"):
+            name = need.removeprefix("plan:")
+            if name not in target.keys:
+                reasons[need] = f"the target names no key {name} (keys.{name}, --plan-key)"
+        elif need == "credentials":
+            if target.login is None:
+                reasons[need] = "the target names no login (login, --login)"
         elif need not in profile.claims:
-            reasons[need] = f"profile {profile.name} does not claim {need}"
+            group = profile.group_of(need)
+            reasons[need] = (
+                f"opt in with --with {group}: it {GROUPS[group]}"
+                if group
+                else f"profile {profile.name} does not claim {need}"
+            )
     return reasons
 
 
@@ -45,7 +57,6 @@ async def record(
     run: str,
     on_done: Callable[[Transcript], None],
     *,
-    secrets: Mapping[str, str],
     seed: int = 0,
     cases: int = 0,
 ) -> None:
@@ -56,7 +67,7 @@ async def record(
 
     async def run_one(item: Scenario) -> None:
         use = Use(client.target, profile, canary_of(run, item.name), seed, cases)
-        on_done(await _record_one(item, use, client, secrets))
+        on_done(await _record_one(item, use, client))
 
     async with asyncio.TaskGroup() as group:
         for item in scenarios:
@@ -67,9 +78,7 @@ async def record(
             await run_one(item)
 
 
-async def _record_one(
-    item: Scenario, use: Use, client: Client, secrets: Mapping[str, str]
-) -> Transcript:
+async def _record_one(item: Scenario, use: Use, client: Client) -> Transcript:
     exchanges: list[Exchange] = []
     problem = ""
     steps = item(use)
@@ -94,7 +103,7 @@ async def _record_one(
     steps.close()
     journal = None
     if item.journal and client.target.upstream is not None and exchanges:
-        journal = await _journal(client, use.canary, secrets)
+        journal = await _journal(client, use.canary)
     return Transcript(
         scenario=item.name,
         exchanges=tuple(exchanges),
@@ -110,9 +119,7 @@ async def _record_one(
     )
 
 
-async def _journal(
-    client: Client, canary: str, secrets: Mapping[str, str]
-) -> tuple[Mapping[str, Any], ...] | None:
+async def _journal(client: Client, canary: str) -> tuple[Mapping[str, Any], ...] | None:
     """Return the upstream's entries for a canary, once none of them is open any more.
 
     ``None`` when the upstream does not tell.
@@ -136,4 +143,4 @@ async def _journal(
         pause_s *= 2  # a journal is long, and many scenarios ask for it at once
     if entries is None:
         return None
-    return tuple(json.loads(cover_text(json.dumps(entries, ensure_ascii=False), secrets)))
+    return tuple(json.loads(cover_text(json.dumps(entries, ensure_ascii=False), client.secrets)))

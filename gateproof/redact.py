@@ -20,7 +20,7 @@ from gateproof.errors import UsageError
 from gateproof.transcript import Mark
 from gateproof.wire import Read
 
-__all__ = ["cover_reads", "cover_text", "require_coverable"]
+__all__ = ["MIN_SECRET_LENGTH", "cover_reads", "cover_text", "require_coverable"]
 
 FILLER = b"*"
 MIN_SECRET_LENGTH = 6  # shorter ones stand in ordinary text, and covering them would garble it

@@ -138,7 +138,14 @@ class RunWriter:
         return writer
 
     def header(
-        self, verb: str, run: str, target: Target, profile: Profile, seed: int, argv: Sequence[str]
+        self,
+        verb: str,
+        run: str,
+        target: Target,
+        profile: Profile,
+        seed: int,
+        argv: Sequence[str],
+        groups: Sequence[str] = (),
     ) -> None:
         """Write what the run is about. Variables are named, values never."""
         self._write(
@@ -160,11 +167,14 @@ class RunWriter:
                 "upstream": target.upstream.url if target.upstream else None,
                 "concurrency": target.concurrency,
                 "disclaims": dict(target.disclaims),
+                "plans": sorted(target.keys),
+                "login": target.login is not None,
             },
             profile={
                 "name": profile.name,
                 "title": profile.title,
                 "claims": sorted(profile.claims),
+                "groups": list(groups),
             },
             seed=seed,
             environment={"python": platform.python_version(), "system": platform.system(),

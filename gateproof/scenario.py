@@ -59,7 +59,8 @@ class Scenario:
     is what the scenario wants to see. ``generative`` scenarios compute for a while before they ask,
     so they are made after all others, whose arrival times they would disturb. ``alone`` is for
     scenarios whose arrival times are judged: nothing else is asked meanwhile, since a gateway that
-    is busy with our other requests would look like one that gathers chunks.
+    is busy with our other requests would look like one that gathers chunks. ``requests`` is how
+    many it makes at most; one of an opt-in group says it, so that a run can tell beforehand.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Scenario:
     retry_429: bool = True
     generative: bool = False
     alone: bool = False
+    requests: int = 0
 
     @property
     def place(self) -> tuple[str, str]:
@@ -92,6 +94,7 @@ def scenario(
     retry_429: bool = True,
     generative: bool = False,
     alone: bool = False,
+    requests: int = 0,
 ) -> Callable[[Callable[[Use], Steps]], Scenario]:
     """Register a generator function as a scenario; its docstring says what it does."""
 
@@ -105,6 +108,7 @@ def scenario(
             retry_429,
             generative,
             alone,
+            requests,
         )
         known = SCENARIOS.get(name)
         if known is not None and known.place != made.place:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateproof.config import CONFIG_NAME, load_targets
 from gateproof.errors import UsageError, unknown_name
-from gateproof.target import Target, Upstream, check_url, check_variable, origin_of
+from gateproof.target import Login, Target, Upstream, check_url, check_variable, origin_of
 
 __all__ = ["resolve_target"]
 
@@ -21,6 +21,8 @@ def resolve_target(  # each is an option of the command line
     upstream: str | None = None,
     upstream_models: str | None = None,
     allow_origins: Sequence[str] = (),
+    plan_keys: Sequence[str] = (),
+    login: str | None = None,
 ) -> Target:
     """Return the target that is named; options beside the name override what its table says.
 
@@ -45,6 +47,13 @@ def resolve_target(  # each is an option of the command line
         )
     if upstream_models:
         target = dataclasses.replace(target, upstream=_renamed(target.upstream, upstream_models))
+    if plan_keys:
+        keys = dict(_pair(text, "=", "--plan-key", "basic=BASIC_KEY") for text in plan_keys)
+        target = dataclasses.replace(target, keys={**target.keys, **keys})
+    if login:
+        target = dataclasses.replace(
+            target, login=Login(*_pair(login, ":", "--login", "demo:DEMO_PASSWORD"))
+        )
     allowed = {origin_of(check_url(origin, "origin")) for origin in allow_origins}
     if allowed and target.variables and target.origin not in allowed:
         raise UsageError(
@@ -71,6 +80,16 @@ def _renamed(upstream: Upstream | None, models: str) -> Upstream:
             "Say where the upstream finds its own model name, such as mock/{name}.",
         )
     return dataclasses.replace(upstream, models=models)
+
+
+def _pair(text: str, between: str, option: str, example: str) -> tuple[str, str]:
+    """Split a name and the variable that holds a secret."""
+    name, found, variable = text.partition(between)
+    if not (name and found):
+        raise UsageError(
+            f"{option} wants a name and a variable.", f"Write it as in {option} {example}."
+        )
+    return name, check_variable(variable, option)
 
 
 def _name_of(url: str) -> str:

@@ -17,6 +17,7 @@ from gateproof.errors import UsageError
 from gateproof.redact import require_coverable
 
 __all__ = [
+    "Login",
     "Target",
     "Upstream",
     "Waiver",
@@ -59,9 +60,21 @@ class Waiver:
     until: dt.date | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user of the target; ``password`` names the variable that holds his password."""
+
+    user: str
+    password: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A gateway under test. ``key_env`` and ``secret_headers`` name variables, never values."""
+    """A gateway under test. ``key_env`` and ``secret_headers`` name variables, never values.
+
+    ``keys`` are further keys by their plan or tier, each the name of a variable. ``clock_scale`` is
+    how much faster than time the clock of its rate limits runs; only a test server's does.
+    """
 
     name: str
     url: str
@@ -77,6 +90,9 @@ class Target:
     disclaims: Mapping[str, str] = field(default_factory=dict)
     waivers: tuple[Waiver, ...] = ()
     load_allowed: bool = False
+    keys: Mapping[str, str] = field(default_factory=dict)
+    login: Login | None = None
+    clock_scale: float = 1.0
 
     def model(self, use: str = "chat") -> str:
         """Return the model for a use; what is not named is done by the chat model."""
@@ -91,6 +107,8 @@ class Target:
     def variables(self) -> tuple[str, ...]:
         """Return the names of the environment variables that this target needs."""
         names = ([self.key_env] if self.key_env else []) + list(self.secret_headers.values())
+        names += self.keys.values()
+        names += [self.login.password] if self.login else []
         return tuple(dict.fromkeys(names))
 
 

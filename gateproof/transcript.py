@@ -39,7 +39,13 @@ class Ask:
     ``path`` is relative to the target's base URL. ``auth`` is ``key``, ``none``, ``wrong`` or the
     literal value of an Authorization header. ``cancel_after_events`` leaves once so many blank-line
     frames of the body have come; ``cancel_after_s`` leaves at that time whatever has come.
-    ``label`` tells the exchanges of one scenario apart.
+    ``after_s`` is how long to wait before it is made. ``label`` tells the exchanges of one scenario
+    apart.
+
+    Other credentials: ``plan:NAME`` is a further key of the target, ``login`` its user name and
+    password as HTTP Basic. ``issues`` is a name of our own for a secret that the answer gives (a
+    new key, a session): from then on it is covered, and ``issued:NAME`` sends it as a bearer,
+    ``cookie:NAME`` as the cookie that was set.
     """
 
     path: str
@@ -51,6 +57,8 @@ class Ask:
     cancel_after_events: int | None = None
     cancel_after_s: float | None = None
     idle_timeout_s: float | None = None
+    after_s: float | None = None
+    issues: str | None = None
 
     @classmethod
     def json(cls, path: str, value: object, **more: Any) -> "Ask":
@@ -192,7 +200,13 @@ def _exchange_json(exchange: Exchange) -> dict[str, Any]:
     base_ns = exchange.started_ns
     acts = {
         name: getattr(ask, name)
-        for name in ("cancel_after_events", "cancel_after_s", "idle_timeout_s")
+        for name in (
+            "cancel_after_events",
+            "cancel_after_s",
+            "idle_timeout_s",
+            "after_s",
+            "issues",
+        )
         if getattr(ask, name) is not None
     }
     return {

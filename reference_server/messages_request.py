@@ -31,7 +31,7 @@ from .rules import (
 )
 from .validate import check_fields, function_name
 
-__all__ = ["as_chat", "check_count", "check_messages", "signature"]
+__all__ = ["MESSAGE_FIELDS", "as_chat", "check_count", "check_messages", "signature"]
 
 _any_object: Rule = object_({})
 _IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
@@ -131,7 +131,7 @@ _COUNTED: dict[str, Rule] = {
         {}, {"effort": nullable(one_of(*_EFFORTS)), "format": nullable(_FORMAT)}
     ),
 }
-_FIELDS: dict[str, Rule] = {
+MESSAGE_FIELDS: dict[str, Rule] = {
     **_COUNTED,
     "max_tokens": number(0, whole=True),
     "stream": boolean,
@@ -142,6 +142,7 @@ _FIELDS: dict[str, Rule] = {
     "metadata": object_({}, {"user_id": nullable(text(256))}),
     "service_tier": one_of("auto", "standard_only"),
 }
+"""Every field of a request that is looked at, and its rule."""
 
 
 def _blocks(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -213,7 +214,7 @@ def check_count(payload: Mapping[str, Any], version: str) -> None:
 
 def check_messages(payload: Mapping[str, Any], version: str) -> None:
     """Refuse a request for an answer that breaks a rule of a field or between fields."""
-    check_fields(payload, _FIELDS, "model", "messages", "max_tokens")
+    check_fields(payload, MESSAGE_FIELDS, "model", "messages", "max_tokens")
     _check_input(payload, version)
     thinking = payload.get("thinking") or {}
     if thinking.get("type") == "enabled" and thinking["budget_tokens"] >= payload["max_tokens"]:

@@ -376,6 +376,14 @@ def _tier(requests: int, tokens: int) -> tuple[Limit, ...]:
     return Limit("requests", requests, minute_ns), Limit("tokens", tokens, minute_ns)
 
 
+def _wide_limits() -> tuple[Limit, ...]:
+    minute_ns = 60_000_000_000
+    return (
+        Limit("requests", 10_000_000, minute_ns, algorithm="fixed-window"),
+        Limit("tokens", 10_000_000_000, minute_ns, algorithm="fixed-window"),
+    )
+
+
 def _by_name(*plans: Plan) -> dict[str, Plan]:
     return {plan.name: plan for plan in plans}
 
@@ -498,6 +506,8 @@ PROFILES: dict[str, Profile] = {
         listed=[model.name for model in _ANTHROPIC],
         key_headers=("x-api-key", "authorization"),
         refuse=envelopes.anthropic,
+        # The upstream always tells its limits; these are too wide to be met.
+        plans=_by_name(Plan("standard", limits=_wide_limits())),
         limit_headers="anthropic",
     ),
 }

@@ -8,6 +8,7 @@ Framing of the body (chunks, length, until close) is the last stage and has no o
 a reply says what is announced, which need not be what is sent.
 """
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -133,6 +134,15 @@ def sse(events: Iterable[Step]) -> Iterator[Step]:
 _TYPE = re.compile(rb'\{"type":"([a-z_]{1,64})"')
 
 
+def _type_of(data: bytes) -> bytes:
+    """Find the type of an event whose members stand in another order than ours."""
+    try:
+        type_ = json.loads(data)["type"]
+    except (ValueError, KeyError, TypeError):
+        return b""
+    return type_.encode() if isinstance(type_, str) and type_.isidentifier() else b""
+
+
 def named_sse(events: Iterable[Step]) -> Iterator[Step]:
     """Turn each event's data into a server-sent event that is named by the type of the data."""
     for step in events:
@@ -140,7 +150,8 @@ def named_sse(events: Iterable[Step]) -> Iterator[Step]:
             yield step
             continue
         found = _TYPE.match(step.data)
-        name = b"event: %b\n" % found.group(1) if found else b""
+        name = found.group(1) if found else _type_of(step.data)
+        name = b"event: %b\n" % name if name else b""
         yield Step(step.at_ns, b"%bdata: %b\n\n" % (name, step.data), step.label, step.alone)
 
 

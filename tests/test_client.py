@@ -1,6 +1,7 @@
 """The client makes each exchange once, keeps the wire, and survives whatever a target does."""
 
 import asyncio
+import base64
 import socket
 import ssl
 import subprocess
@@ -14,26 +15,27 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateproof import client as client_module
-from gateproof.client import MAX_RETRY_AFTER_S, Client, _retry_after_s
-from gateproof.target import Target
+from gateproof.client import Client
+from gateproof.target import Login, Target
 from gateproof.transcript import Ask, Exchange, Mark
 from tests.liars import Deed, Liar, lying, reply, reset
 
 KEY = "sk-hunter22-hunter22"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-LIMITED = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
 GET = Ask(method="GET", path="/models")
 
 
-def make(liar: Liar, *asks: Ask, patience: int = 2, **options: Any) -> list[Exchange]:
+def make(
+    liar: Liar, *asks: Ask, patience: int = 2, retry_5xx: int = 0, **options: Any
+) -> list[Exchange]:
     """Make exchanges with a liar, one after the other."""
     given: dict[str, Any] = {"idle_timeout_s": 5.0, "total_timeout_s": 10.0, "key_env": "MY_KEY"}
     target = Target(name="t", url=liar.url, profile="openai", **{**given, **options})
 
     async def run() -> list[Exchange]:
         secrets = dict.fromkeys(target.variables, KEY)
-        async with Client(target, secrets, patience=patience) as client:
+        async with Client(target, secrets, patience=patience, retry_5xx=retry_5xx) as client:
             return [await client.exchange(ask) for ask in asks]
 
     return asyncio.run(run())
@@ -273,47 +275,117 @@ def test_what_is_kept_holds_no_secret() -> None:
     assert got.marks[1] == Mark("MY_KEY", "received", echo.index(KEY.encode()), len(KEY), "plain")
 
 
-def test_the_rate_limit_is_obeyed_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 429 is asked again after the time it names, so often as patience goes."""
+def answer(status: int, *headers: str) -> Deed:
+    """Return the deed of a whole answer without a body."""
+    return reply(
+        "\r\n".join([f"HTTP/1.1 {status} x", *headers, "Content-Length: 0", "", ""]).encode()
+    )
+
+
+def told(seconds: object) -> Deed:
+    """Return the deed of a 429 that tells how long to wait."""
+    return answer(429, f"Retry-After: {seconds}")
+
+
+@pytest.mark.parametrize(
+    ("deeds", "patience", "retry_5xx", "status", "waits"),
+    [
+        pytest.param([told(7), told(7), answer(200)], 2, 0, 200, [7.0, 7.0], id="told"),
+        pytest.param([told(7)], 2, 0, 429, [7.0, 7.0], id="given up"),
+        pytest.param([told(7)], 0, 0, 429, [], id="no patience"),
+        pytest.param([answer(429)], 4, 0, 429, [1.0, 2.0, 4.0, 8.0], id="untold, longer"),
+        pytest.param([told(" 0 "), answer(200)], 2, 0, 200, [0.0], id="at once"),
+        pytest.param([told("3.5")], 2, 0, 429, [1.0, 2.0], id="no whole seconds"),
+        pytest.param([told("-1")], 1, 0, 429, [1.0], id="negative"),
+        pytest.param([told("²")], 1, 0, 429, [1.0], id="no digit"),
+        pytest.param([told("Wed, 21 Oct 2026 07:28:00 GMT")], 1, 0, 429, [1.0], id="a date"),
+        pytest.param([told(21)], 2, 0, 429, [], id="too long to wait"),
+        pytest.param([told("9" * 400)], 2, 0, 429, [], id="for ever"),
+        pytest.param([answer(500)], 2, 0, 500, [], id="a 500 is kept"),
+        pytest.param([answer(500), answer(200)], 2, 3, 200, [1.0], id="a 500 again"),
+        pytest.param([answer(503)], 2, 3, 503, [1.0, 2.0, 4.0], id="a 503, exponentially"),
+        pytest.param([answer(502)], 2, 3, 502, [], id="a 502 is kept"),
+    ],
+)
+def test_the_client_backs_off(
+    monkeypatch: pytest.MonkeyPatch,
+    deeds: list[Deed],
+    patience: int,
+    retry_5xx: int,
+    status: int,
+    waits: list[float],
+) -> None:
+    """Who is refused waits as he is told, or twice as long each time, and never less."""
     slept = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
     monkeypatch.setattr(client_module.asyncio, "sleep", sleep)
-    with lying(reply(LIMITED), reply(LIMITED), reply(OK)) as liar:
-        [got] = make(liar, GET)
-    assert (got.response and got.response.status, got.attempts, slept) == (200, 3, [7.0, 7.0])
+    with lying(*deeds) as liar:
+        [got] = make(liar, GET, patience=patience, retry_5xx=retry_5xx)
 
-    slept.clear()
-    with lying(reply(LIMITED)) as liar:
-        [got] = make(liar, GET)
-    assert (got.response and got.response.status, got.attempts, slept) == (429, 3, [7.0, 7.0])
-
-    slept.clear()
-    with lying(reply(LIMITED)) as liar:
-        [got] = make(liar, GET, patience=0)
-    assert (got.attempts, slept) == (1, [])
+    assert (got.response and got.response.status, slept) == (status, waits)
+    assert got.attempts == len(waits) + 1
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, 1.0),
-        ("", 1.0),
-        ("0", 0.0),
-        (" 3 ", 3.0),
-        ("3.5", 1.0),
-        ("-1", 1.0),
-        ("²", 1.0),
-        ("٣", 1.0),
-        ("9" * 400, MAX_RETRY_AFTER_S),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", 1.0),
-    ],
-)
-def test_retry_after_is_whole_seconds(value: str | None, seconds: float) -> None:
-    """What is not whole seconds counts as one, and no wait is longer than the limit."""
-    assert _retry_after_s(value) == seconds
+def issuing(status: int, body: str, *headers: str) -> Deed:
+    """Return the deed of a JSON answer."""
+    return reply(
+        "\r\n".join(
+            [f"HTTP/1.1 {status} x", *headers, f"Content-Length: {len(body)}", "", body]
+        ).encode()
+    )
+
+
+def test_what_is_issued_is_sent_and_covered() -> None:
+    """A key that an answer gives is sent on demand, and nowhere kept."""
+    new = "losi-0123456789abcdef"
+    deeds = issuing(201, f'{{"id": "key_1", "key": "{new}"}}'), issuing(200, f'["{new}"]')
+    asks = Ask(path="/api-keys", issues="mine"), Ask(path="/models", auth="issued:mine")
+    with lying(*deeds) as liar:
+        made, used = make(liar, *asks)
+
+    assert b"authorization: Bearer " + new.encode() in liar.requests[1]
+    assert new not in repr((made, used))
+    assert [mark.name for mark in (*made.marks, *used.marks)] == ["MY_KEY", "mine", "mine", "mine"]
+
+
+def test_a_session_is_sent_back_as_a_cookie() -> None:
+    """A cookie that an answer sets is sent on demand, and nowhere kept; an error sets none."""
+    deeds = issuing(200, "{}", "Set-Cookie: sid=0123456789; Path=/"), issuing(200, "{}")
+    asks = Ask(path="/login", auth="login", issues="me"), Ask(path="/chat", auth="cookie:me")
+    with lying(*deeds) as liar:
+        made, used = make(liar, *asks, login=Login("demo", "MY_PASSWORD"))
+    basic = base64.b64encode(f"demo:{KEY}".encode())
+
+    assert b"authorization: Basic " + basic in liar.requests[0]
+    assert b"cookie: sid=0123456789" in liar.requests[1]
+    assert "0123456789" not in repr((made, used))
+    assert basic.decode() not in repr(made)
+
+
+def test_a_further_key_is_sent_by_its_plan() -> None:
+    """The key of another plan goes out in place of the target's own, and is covered like it."""
+    with lying(reply(OK)) as liar:
+        [got] = make(liar, Ask(path="/x", auth="plan:basic"), keys={"basic": "BASIC_KEY"})
+
+    assert liar.requests[0].count(b"authorization: Bearer " + KEY.encode()) == 1
+    assert KEY not in repr(got)
+
+
+def test_a_request_can_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that is to be made later is made after that time."""
+    slept = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(client_module.asyncio, "sleep", sleep)
+    with lying(reply(OK)) as liar:
+        [got] = make(liar, Ask(path="/x", after_s=1.5))
+
+    assert (got.response and got.response.status, slept) == (200, [1.5])
 
 
 def dead_port() -> int:

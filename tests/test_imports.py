@@ -20,7 +20,7 @@ LAYERS = (
     ("gateproof.sse", "gateproof.wire", "gateproof.requirement", "gateproof.plan"),
     ("gateproof.transcript", "gateproof.profile", "gateproof.sample", "gateproof.openapi"),
     ("gateproof.redact", "gateproof.latency", "gateproof.measure"),
-    ("gateproof.target",),
+    ("gateproof.target", "gateproof.issued"),
     ("gateproof.config", "gateproof.scenario"),
     ("gateproof.check", "gateproof.settings"),
     ("gateproof.dialects", "gateproof.suite", "gateproof.run"),

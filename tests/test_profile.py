@@ -59,6 +59,15 @@ def test_groups_are_asked_for() -> None:
     }
 
 
+def test_a_profile_with_groups_claims_them() -> None:
+    """With groups a profile claims their capabilities too, and tells the group of each."""
+    profile = load_profile("losi")
+    held = profile.with_groups(["keys"])
+
+    assert held.claims - profile.claims == {"keys.manage"}
+    assert (profile.group_of("keys.manage"), profile.group_of("chat")) == ("keys", "")
+
+
 def test_an_unknown_group_is_answered_with_the_valid_ones() -> None:
     """A wrong group name raises a usage error that lists the valid names."""
     with pytest.raises(UsageError, match=r"(?s)'image'.*images"):
@@ -129,12 +138,15 @@ def test_a_file_becomes_a_profile(tmp_path: Path) -> None:
         ),
         pytest.param(TEXT.replace("bearer", "basic"), "unknown auth 'basic'", id="auth"),
         pytest.param(TEXT + 'extends = "x"', "unknown profile 'x'", id="extends"),
-        pytest.param(TEXT + "[groups]\nx = []", "group x is []", id="empty group"),
-        pytest.param(TEXT + '[groups]\nx = "chat"', "group x is 'chat'", id="no list"),
+        pytest.param(TEXT + "[groups]\nkeys = []", "group keys is []", id="empty group"),
+        pytest.param(TEXT + '[groups]\nkeys = "chat"', "group keys is 'chat'", id="no list"),
+        pytest.param(TEXT + '[groups]\nx = ["images"]', "unknown group 'x'", id="group"),
         pytest.param(
-            TEXT + '[groups]\nx = ["chta"]', "unknown capability 'chta'", id="group of what"
+            TEXT + '[groups]\nkeys = ["chta"]', "unknown capability 'chta'", id="group of what"
         ),
-        pytest.param(TEXT + '[groups]\nx = ["chat"]', "x has chat, which is", id="claimed anyway"),
+        pytest.param(
+            TEXT + '[groups]\nkeys = ["chat"]', "keys has chat, which is", id="claimed anyway"
+        ),
         pytest.param(TEXT + "[options]\nx = []", "unknown option 'x'", id="option"),
         pytest.param(TEXT + OVERRIDE, "wanted level, or departs = true", id="neither"),
         pytest.param(

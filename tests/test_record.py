@@ -36,7 +36,7 @@ def recorded(
             done[transcript.scenario] = transcript
 
         async with Client(target, {"MY_KEY": KEY}) as client:
-            await record(scenarios, client, OPENAI, "run", keep, secrets={"MY_KEY": KEY})
+            await record(scenarios, client, OPENAI, "run", keep)
 
     asyncio.run(run())
     return done

@@ -129,11 +129,14 @@ UNSEEN = {
     "accept-json-not-streamed", "echo-request-id", "some-500",
 }  # fmt: skip
 
-# Rows of accounts, limits, embeddings and prompts, which have stories of their own.
+# Rows of accounts, limits, embeddings and prompts, which have stories of their own, and of what is
+# not chat, which have probes of their own.
 ELSEWHERE = {
     name
     for name, row in FAULTS.items()
-    if row.act.__module__.endswith((".accounts", ".limits", ".embeddings", ".omega"))
+    if row.act.__module__.endswith(
+        (".accounts", ".limits", ".embeddings", ".omega", ".lunos", ".media", ".messages")
+    )
 }
 
 

@@ -32,7 +32,7 @@ PACED = ("ttft=150", "itl=20", "tokens=64")
 def run(args: argparse.Namespace) -> int:
     """Audit a target, or the bundled server when none is named."""
     if args.target and args.faults:
-        raise UsageError("--with is for the bundled server.", "Leave out --target, or --with.")
+        raise UsageError("--faults is for the bundled server.", "Leave out --target, or --faults.")
     with contextlib.nullcontext() if args.target else _bundled(args):
         args.scenario = "chat-steady"
         args.out = args.out or new_folder(Path("gateproof-runs"), _name(args.target))
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 def _bundled(args: argparse.Namespace) -> Iterator[None]:
     """Start the reference server and make it the target that ``args`` names."""
     profile = args.profile or "openai"
-    load_profile(profile)
+    base_path = load_profile(profile).base_path
     known = {row["id"] for row in rows_of("faults")} if args.faults else set()
     for fault in filter(None, args.faults.split("+")):
         name = re.split("[:=]", fault, maxsplit=1)[0]
@@ -62,7 +62,7 @@ def _bundled(args: argparse.Namespace) -> Iterator[None]:
     with bundled_server() as server:
         faults = f"/with/{args.faults}" if args.faults else ""
         args.profile = profile
-        args.target = f"{server.url}{faults}/{profile}/v1"
+        args.target = f"{server.url}{faults}/{profile}{base_path}"
         args.key_env = args.key_env or DEMO_KEY_ENV
         args.upstream = server.url
         args.upstream_models = "{name}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateproof.commands.options import target_of
-from gateproof.conform import require_known
+from gateproof.conform import make_plan, plan_lines, require_known, split_groups
 from gateproof.probe import probe
 from gateproof.profile import load_profile
 from gateproof.report import write_report
@@ -40,12 +40,16 @@ def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
     """Run the suites and return the run folder, if one was made, and the exit status."""
     target = target_of(args)
     checks = load_checks()
-    require_known(target, load_profile(target.profile), checks)
-    select(checks, args.check)
+    groups = split_groups(args.groups)
+    profile = load_profile(target.profile).with_groups(groups)
+    require_known(target, profile, checks)
+    plan = make_plan(target, profile, select(checks, args.check))
     secrets = read_secrets(target)
     if target.variables:
         _say(f"${', $'.join(target.variables)} goes to {target.origin} and nowhere else.")
     probe(target, secrets)
+    for line in plan_lines(plan, groups):
+        _say(line)
     default = Path("gateproof-runs")
     folder = claim_folder(args.out) if args.out else new_folder(default, target.name)
     options = [
@@ -68,6 +72,9 @@ def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
         f"--cases={args.cases}",
         *(f"--check={name}" for name in args.check),
         *(f"--allow-origin={origin}" for origin in args.allow_origin),
+        *(f"--with={group}" for group in groups),
+        *(f"--plan-key={pair}" for pair in args.plan_key),
+        f"--retry-5xx={args.retry_5xx}",
         *(["--allow-partial"] if args.allow_partial else []),
     ]
     for option, value in (
@@ -77,6 +84,7 @@ def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
         ("model", args.model),
         ("upstream", args.upstream),
         ("upstream-models", args.upstream_models),
+        ("login", args.login),
     ):
         if value is not None:
             options.append(f"--{option}={value}")

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(args.profile)
     wanted = args.id.partition(":")[0]  # a fault may be named with its parameter
     names: list[str] = []
-    for what in ("checks", "requirements", "scenarios", "profiles", "loads", "faults"):
+    for what in ("checks", "requirements", "scenarios", "profiles", "groups", "loads", "faults"):
         # A check is explained although the profile does not claim it, and so is a rule.
         rows = KINDS[what](profile if what == "checks" else None)
         for row in rows:
@@ -52,6 +52,10 @@ def _explain(what: str, row: Row, profile: Profile) -> Iterator[str]:
         yield from _field("to meet it", f"http://HOST:PORT/with/{part}/v1, or model NAME+{part}")
     elif what == "profiles":
         yield from _profile(row)
+    elif what == "groups":
+        yield from _field("does", f"it {row['says']}")
+        yield from _field("in", row["profiles"])
+        yield from _field("to ask", f"gateproof conform --with {row['id']}")
     else:
         yield from _field("does", row["says"])
         yield from _field("to run it", f"gateproof load {row['id']} --target URL")

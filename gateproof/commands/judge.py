@@ -24,7 +24,7 @@ from gateproof.report import write_report
 from gateproof.run import Run, RunWriter, claim_folder, exit_status, read_run, read_transcripts
 from gateproof.suite import load_checks, select
 from gateproof.summary import print_summary
-from gateproof.target import Target, Upstream, Waiver
+from gateproof.target import Login, Target, Upstream, Waiver
 from gateproof.transcript import Transcript
 
 __all__ = ["judge_again", "run", "target_of"]
@@ -55,7 +55,8 @@ def judge_again(
         )
     transcripts = read_transcripts(old.folder)
     target = target_of(old)
-    profile = load_profile(target.profile)
+    groups = old.header["profile"].get("groups") or ()
+    profile = load_profile(target.profile).with_groups(groups)
     checks, notes = _choose(old, transcripts, wanted)
     # A waiver of a check that is not judged now excuses nothing here, and is no mistake.
     kept = tuple(item for item in target.waivers if item.check in checks)
@@ -71,6 +72,7 @@ def judge_again(
         profile,
         seed if isinstance(seed, int) else 0,
         sys.argv[1:],
+        groups=groups,
     )
     for check in checks.values():
         requirement = plan.requirement(check)
@@ -108,6 +110,8 @@ def target_of(run: Run) -> Target:
             models=dict(told.get("models") or {}),
             upstream=Upstream(told["upstream"]) if told.get("upstream") else None,
             disclaims=dict(told.get("disclaims") or {}),
+            keys=dict.fromkeys(told.get("plans") or (), ""),
+            login=Login("", "") if told.get("login") else None,
             waivers=_waivers(run),
         )
     except (KeyError, TypeError, ValueError) as error:

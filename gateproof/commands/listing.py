@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from gateproof.check import Check, needs_of
 from gateproof.errors import GateproofError
 from gateproof.loadrun import SCENARIOS as LOADS
-from gateproof.profile import Profile, load_profile, profile_names
+from gateproof.profile import GROUPS, Profile, load_profile, profile_names
 from gateproof.prove import load_kills
 from gateproof.requirement import Requirement, load_requirements
 from gateproof.suite import load_checks, scenarios_of
@@ -54,8 +55,18 @@ def _excuse(profile: Profile, requirement: Requirement, needs: list[str]) -> str
     """Return why a check does not concern a profile, or nothing when it does."""
     if not profile.concerns(requirement):
         return f"a promise of {requirement.profile} alone"
-    missing = [need for need in needs if need != "upstream" and need not in profile.claims]
-    return f"{profile.name} does not claim {', '.join(missing)}" if missing else ""
+    missing = sorted(_asked(needs) - profile.claims)
+    never = [need for need in missing if not profile.group_of(need)]
+    if never:
+        return f"{profile.name} does not claim {', '.join(never)}"
+    groups = sorted({profile.group_of(need) for need in missing})
+    return f"opt in with --with {','.join(groups)}" if groups else ""
+
+
+def _asked(needs: Iterable[str]) -> frozenset[str]:
+    """Return what is needed of a profile; an upstream, keys and a login are the target's."""
+    of_target = ("upstream", "credentials")
+    return frozenset(n for n in needs if n not in of_target and not n.startswith("plan:"))
 
 
 def _requirements(profile: Profile | None) -> list[Row]:
@@ -94,7 +105,7 @@ def _scenarios(profile: Profile | None) -> list[Row]:
             "checks": readers[item.name],
         }
         for item in scenarios_of(list(checks.values()))
-        if profile is None or item.needs - {"upstream"} <= profile.claims
+        if profile is None or _asked(item.needs) <= profile.claims_with(profile.groups)
     ]
 
 
@@ -119,6 +130,19 @@ def _profiles(profile: Profile | None) -> list[Row]:
         }
         for item in found
         if profile is None or item == profile
+    ]
+
+
+def _groups(profile: Profile | None) -> list[Row]:
+    found = [profile] if profile else [load_profile(name) for name in profile_names()]
+    return [
+        {
+            "id": group,
+            "says": says,
+            "profiles": [item.name for item in found if group in item.groups],
+        }
+        for group, says in GROUPS.items()
+        if any(group in item.groups for item in found)
     ]
 
 
@@ -161,6 +185,7 @@ KINDS = {
     "requirements": _requirements,
     "scenarios": _scenarios,
     "profiles": _profiles,
+    "groups": _groups,
     "faults": _faults,
     "loads": _loads,
 }

@@ -26,4 +26,7 @@ def target_of(args: argparse.Namespace) -> Target:
         upstream=args.upstream,
         upstream_models=args.upstream_models,
         allow_origins=args.allow_origin,
+        # The load verbs have neither.
+        plan_keys=getattr(args, "plan_key", ()),
+        login=getattr(args, "login", None),
     )

@@ -18,6 +18,8 @@ from . import (  # noqa: F401  # importing them fills the table
     headers,
     limits,
     lunos,
+    media,
+    messages,
     oddities,
     omega,
     packets,

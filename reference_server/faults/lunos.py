@@ -56,8 +56,10 @@ def _openai_completions(value: Json) -> Json:
 
 
 @fault("envelope-on-chat", "json", "Answers chats in the envelope of text completions.")
-def _envelope_on_chat(value: Json) -> Json:
-    if not isinstance(value, dict) or value.get("object") != "chat.completion":
+def _envelope_on_chat(value: Json, call: Call) -> Json:
+    if not _is(call, "chat", "completions") or not isinstance(value, dict) or "error" in value:
+        return value
+    if value.get("object") != "chat.completion":
         return value
     choices = [
         {

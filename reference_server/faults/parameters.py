@@ -10,6 +10,8 @@ from .table import fault
 
 __all__: list[str] = []
 
+_NO_LIMIT = 100_000  # Messages must have a limit
+
 
 def _without(call: Call, *names: str) -> Call:
     if not isinstance(call.payload, dict) or not any(name in call.payload for name in names):
@@ -25,9 +27,8 @@ def _add_ignored(name: str, says: str, *parameters: str, seen_in: str = "") -> N
 
 
 for _name, _says, _parameters in (
-    ("max-tokens-ignored", "Ignores max_tokens.", ("max_tokens",)),
     ("max-completion-tokens-ignored", "Ignores max_completion_tokens.", ("max_completion_tokens",)),
-    ("stop-ignored", "Ignores stop.", ("stop",)),
+    ("stop-ignored", "Ignores stop, or stop_sequences.", ("stop", "stop_sequences")),
     ("n-ignored", "Ignores n and gives one choice.", ("n",)),
     ("response-format-ignored", "Ignores response_format.", ("response_format",)),
     ("logprobs-ignored", "Ignores logprobs.", ("logprobs", "top_logprobs")),
@@ -37,6 +38,16 @@ for _name, _says, _parameters in (
     ("plugins-ignored", "Ignores plugins.", ("plugins",)),
 ):
     _add_ignored(_name, _says, *_parameters, seen_in="parameters lost on the way")
+
+
+@fault("max-tokens-ignored", "request", "Ignores max_tokens.", "parameters lost on the way")
+def _max_tokens_ignored(call: Call) -> Call:
+    if call.route == ("messages",) and isinstance(call.payload, dict):
+        if "max_tokens" not in call.payload:
+            return call
+        payload = {**call.payload, "max_tokens": _NO_LIMIT}
+        return replace(call, payload=payload, changed=True)
+    return _without(call, "max_tokens")
 
 
 def _field(text: str) -> str:

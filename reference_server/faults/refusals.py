@@ -2,12 +2,13 @@
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ..call import Call
 from ..errors import ApiError
 from ..jsontext import Json, dumps
+from ..rules import Rule
 from ..script import Reply, Step
 from .table import fault
 
@@ -154,12 +155,9 @@ def _allow_missing(reply: Reply) -> Reply:
     return replace(reply, headers=reply.with_header("Allow", None))
 
 
-def _status(reply: Reply, old: int, new: int, **conditions: str) -> Reply:
-    """Give an error another status, if its status and the conditions on it fit."""
-    error = _error(reply)
-    if error is None or reply.status != old:
-        return reply
-    if any(error.get(name) != value for name, value in conditions.items()):
+def _status(reply: Reply, old: int, new: int, code: str | None = None) -> Reply:
+    """Give an error another status, if its status and its code fit."""
+    if _error(reply) is None or reply.status != old or code not in (None, reply.cause):
         return reply
     return replace(reply, status=new)
 
@@ -193,7 +191,7 @@ def _models_without_auth(call: Call) -> Call:
        "unhandled validation errors")  # fmt: skip
 def _validation_500(reply: Reply) -> Reply:
     error = _error(reply)
-    if error is None or reply.status != 400 or error.get("code") == "invalid_json":
+    if error is None or reply.status != 400 or reply.cause == "invalid_json":
         return reply
     return replace(reply, status=500)
 
@@ -217,7 +215,7 @@ def _context_500(reply: Reply) -> Reply:
 @fault("context-length-code-missing", "reply", "Gives a too long conversation's error no code.")
 def _context_code(reply: Reply) -> Reply:
     error = _error(reply)
-    if error is None or error.get("code") != "context_length_exceeded":
+    if error is None or reply.cause != "context_length_exceeded":
         return reply
     return _with_error(reply, code=None)
 
@@ -225,7 +223,7 @@ def _context_code(reply: Reply) -> Reply:
 @fault("unknown-model-500", "reply", "Answers an unknown model with 500.")
 def _model_500(reply: Reply) -> Reply:
     error = _error(reply)
-    if error is None or error.get("code") != "model_not_found":
+    if error is None or reply.cause != "model_not_found":
         return reply
     return replace(reply, status=500)
 
@@ -233,7 +231,7 @@ def _model_500(reply: Reply) -> Reply:
 @fault("unknown-model-400", "reply", "Answers an unknown model with a 400 without a code.")
 def _model_400(reply: Reply) -> Reply:
     error = _error(reply)
-    if error is None or error.get("code") != "model_not_found":
+    if error is None or reply.cause != "model_not_found":
         return reply
     return replace(_with_error(reply, code=None), status=400)
 
@@ -241,13 +239,13 @@ def _model_400(reply: Reply) -> Reply:
 @fault("unknown-path-html", "reply", "Answers an unknown path with an HTML page.")
 def _path_html(reply: Reply) -> Reply:
     error = _error(reply)
-    return _html(reply) if error is not None and error.get("code") == "unknown_url" else reply
+    return _html(reply) if error is not None and reply.cause == "unknown_url" else reply
 
 
 @fault("unknown-path-200", "reply", "Answers an unknown path with 200 and an empty object.")
 def _path_200(reply: Reply) -> Reply:
     error = _error(reply)
-    if error is None or error.get("code") != "unknown_url":
+    if error is None or reply.cause != "unknown_url":
         return reply
     return replace(reply, status=200, body={}, error=False)
 
@@ -260,7 +258,7 @@ def _method_400(reply: Reply) -> Reply:
 @fault("wrong-method-500", "reply", "Answers a wrong method with 500.")
 def _method_500(reply: Reply) -> Reply:
     error = _error(reply)
-    if error is None or error.get("code") != "method_not_allowed":
+    if error is None or reply.cause != "method_not_allowed":
         return reply
     return replace(reply, status=500)
 
@@ -294,7 +292,15 @@ def _filled(call: Call, **changes: Json) -> Call:
 
 
 def _is_chat(call: Call) -> bool:
-    return call.method == "POST" and call.route == ("chat", "completions")
+    return call.method == "POST" and call.route in {("chat", "completions"), ("messages",)}
+
+
+def _fields(call: Call) -> Mapping[str, Rule]:
+    if call.route != ("messages",):
+        return call.profile.fields
+    from ..messages_request import MESSAGE_FIELDS  # noqa: PLC0415  # beside its only use
+
+    return MESSAGE_FIELDS
 
 
 @fault("unknown-model-200", "request", "Lets another model answer for one that does not exist.",
@@ -326,9 +332,8 @@ def _malformed_200(call: Call) -> Call:
     if not _is_chat(call) or call.problem is None or call.problem.code != "invalid_json":
         return call
     messages = [{"role": "user", "content": ""}]
-    return replace(
-        call, payload={"model": call.profile.listed[0], "messages": messages}, problem=None
-    )
+    payload = {"model": call.profile.listed[0], "messages": messages, "max_tokens": 16}
+    return replace(call, payload=payload, problem=None)
 
 
 @fault("validation-ignored", "request", "Drops fields that are not valid instead of refusing them.",
@@ -338,7 +343,7 @@ def _validation_ignored(call: Call) -> Call:
         return call
     kept: dict[str, Json] = {}
     for name, value in call.payload.items():
-        rule = call.profile.fields.get(name)
+        rule = _fields(call).get(name)
         try:
             if rule is not None and name not in {"model", "messages"}:
                 rule(value, name)
@@ -353,7 +358,7 @@ def _messages_200(call: Call) -> Call:
     if not _is_chat(call) or not isinstance(call.payload, dict):
         return call
     messages = call.payload.get("messages")
-    rule = call.profile.fields["messages"]
+    rule = _fields(call)["messages"]
     try:
         rule(messages, "messages")
     except Exception:  # noqa: BLE001  # whatever is wrong with them

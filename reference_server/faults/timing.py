@@ -100,7 +100,7 @@ def _fail(reply: Reply, call: Call, argument: tuple[int, int]) -> Reply:
     headers = (("Content-Type", "application/json"), *kept)
     if status in {429, 503}:
         headers = (*headers, ("Retry-After", str(wait_s)))
-    return Reply(status, headers, body=body, error=True, at_ns=reply.at_ns)
+    return Reply(status, headers, body=body, error=True, cause=code, at_ns=reply.at_ns)
 
 
 def _after(steps: Iterator[Step], tokens: int) -> Iterator[tuple[Step, bool]]:
