@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from gateproof import client as client_module
 from gateproof.client import MAX_RETRY_AFTER_S, Client, _retry_after_s
 from gateproof.target import Target
 from gateproof.transcript import Ask, Exchange, Mark
+from tests import certificates
 from tests.liars import Deed, Liar, lying, reply, reset
 
 KEY = "sk-hunter22-hunter22"
@@ -338,17 +338,10 @@ def test_no_connection_is_refused(url: Callable[[], str]) -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a self-signed certificate for the loopback, with its key."""
-    file = tmp_path_factory.mktemp("tls") / "pair.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
-    command += ["-pkeyopt", "ec_paramgen_curve:P-256"]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    made = subprocess.run(
-        [*command, *names, "-keyout", "-", "-out", "-"], capture_output=True, check=True
-    )
-    file.write_bytes(made.stdout)
-    return file
+    return certificates.certificate(tmp_path_factory.mktemp("tls"))
 
 
+@certificates.needs_openssl
 def test_an_untrusted_certificate_is_refused(certificate: Path) -> None:
     """A self-signed certificate is refused by name, and no request is sent."""
     with lying(reply(OK), certificate=certificate) as liar:
@@ -359,6 +352,7 @@ def test_an_untrusted_certificate_is_refused(certificate: Path) -> None:
     assert (got.sent, liar.requests) == ((), [])
 
 
+@certificates.needs_openssl
 def test_a_trusted_certificate_is_recorded_above_tls(
     certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
