@@ -482,3 +482,13 @@ def test_no_answer_breaks_the_client(babbler: Any, answer: bytes) -> None:
 
     assert answer.startswith(b"".join(read.data for read in got.received))
     assert got.ended in ("closed", "reset")
+
+
+def test_an_answer_changes_no_later_request() -> None:
+    """A cookie is not kept, and a redirect is neither followed nor read."""
+    odd = b"HTTP/1.1 302 No\r\nSet-Cookie: a=b\r\nLocation: https://h/\x1b\r\n"
+    with lying(reply(odd, b"Content-Length: 0\r\n\r\n")) as liar:
+        got = make(liar, GET, GET)
+
+    assert [one.response and one.response.status for one in got] == [302, 302]
+    assert b"ookie" not in liar.requests[1]
