@@ -57,9 +57,10 @@ class Scenario:
 
     ``journal`` asks for the upstream's journal when it is over. ``retry_429`` is off where a 429
     is what the scenario wants to see. ``generative`` scenarios compute for a while before they ask,
-    so they are made after all others, whose arrival times they would disturb. ``alone`` is for
-    scenarios whose arrival times are judged: nothing else is asked meanwhile, since a gateway that
-    is busy with our other requests would look like one that gathers chunks.
+    once, for all at the same time; they are made after all others. ``alone`` is for scenarios whose
+    arrival times are judged: nothing else is asked or computed meanwhile, since a gateway that is
+    busy with our other requests would look like one that gathers chunks. ``rounds`` is how many
+    answers it waits for in turn (or lasts as long as): the longest begin first.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Scenario:
     retry_429: bool = True
     generative: bool = False
     alone: bool = False
+    rounds: int = 1
 
     @property
     def place(self) -> tuple[str, str]:
@@ -92,6 +94,7 @@ def scenario(
     retry_429: bool = True,
     generative: bool = False,
     alone: bool = False,
+    rounds: int = 1,
 ) -> Callable[[Callable[[Use], Steps]], Scenario]:
     """Register a generator function as a scenario; its docstring says what it does."""
 
@@ -105,6 +108,7 @@ def scenario(
             retry_429,
             generative,
             alone,
+            rounds,
         )
         known = SCENARIOS.get(name)
         if known is not None and known.place != made.place:
