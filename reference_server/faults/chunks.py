@@ -260,9 +260,9 @@ def _tokens_swapped(steps: Iterator[Step]) -> Iterator[Step]:
        "helpers that trim")  # fmt: skip
 def _trimmed(steps: Iterator[Step]) -> Iterator[Step]:
     def change(value: Json) -> None:
-        for delta in deltas_of(value):
-            if isinstance(delta.get("content"), str):
-                delta["content"] = delta["content"].strip(" ")
+        place = said(value)
+        if place is not None and isinstance(place[0][place[1]], str):
+            place[0][place[1]] = place[0][place[1]].strip(" ")
 
     return edit_each(steps, change, "content")
 
