@@ -277,7 +277,7 @@ class Client:
                 ask.method,
                 url,
                 content=ask.body or None,
-                headers=self._headers(ask),
+                headers=[(n.encode(), v.encode()) for n, v in self._headers(ask)],
                 timeout=httpx.Timeout(idle_s, connect=CONNECT_TIMEOUT_S),
                 extensions={"gateproof_wire": wire},
             )
