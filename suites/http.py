@@ -6,11 +6,14 @@ from gateproof.check import Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
+from .scenarios import messages
 from .scenarios.chat import PLAIN, STREAM
 from .scenarios.errors import MISSING_MODEL, UNKNOWN_MODEL
 from .scenarios.models import LIST
 
-EVERYWHERE = (PLAIN, STREAM, LIST, UNKNOWN_MODEL)
+EVERYWHERE = (
+    PLAIN, STREAM, LIST, UNKNOWN_MODEL, messages.PLAIN, messages.STREAM, messages.UNKNOWN_MODEL
+)  # fmt: skip
 # How h11 words a body that ends too early; all else that it refuses is not HTTP.
 _CUT = "peer closed connection without sending complete message body"
 
