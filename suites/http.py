@@ -7,11 +7,14 @@ from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
 from .refusal import shown
+from .scenarios import messages
 from .scenarios.chat import PLAIN, STREAM
 from .scenarios.errors import MISSING_MODEL, TEXT_PLAIN, UNKNOWN_MODEL
 from .scenarios.models import LIST
 
-EVERYWHERE = (PLAIN, STREAM, LIST, UNKNOWN_MODEL)
+EVERYWHERE = (
+    PLAIN, STREAM, LIST, UNKNOWN_MODEL, messages.PLAIN, messages.STREAM, messages.UNKNOWN_MODEL
+)  # fmt: skip
 # How h11 words a body that ends too early; all else that it refuses is not HTTP.
 _CUT = "peer closed connection without sending complete message body"
 

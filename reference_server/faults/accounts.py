@@ -263,16 +263,6 @@ def _list_changes(value: Json, call: Call) -> Json:
     return {**value, "data": [*value["data"], extra]}
 
 
-@fault("models-ghost", "json", "Lists a model for chat that there is not.")
-def _ghost(value: Json, call: Call) -> Json:
-    if call.route != ("models",):
-        return value
-    entries = value["data"] if isinstance(value, dict) else value
-    if isinstance(entries, list) and entries:
-        entries.append({**entries[0], "id": "ghost-mini"})
-    return value
-
-
 # Usage statistics
 
 

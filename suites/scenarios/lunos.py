@@ -200,7 +200,7 @@ def PREFIXED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a const
 
 
 @scenario("lunos.routes", needs=["models", "chat", "completions", "embeddings", "balance"])
-def ROUTES(use: Use) -> Steps:  # noqa: N802, ARG001  # a constant; the paths say all
+def ROUTES(use: Use) -> Steps:  # noqa: N802  # a constant; the paths say all
     """Call each route of the table with its method and an empty body, which costs nothing."""
     posts = (
         "/chat/completions",
