@@ -41,7 +41,7 @@ if importlib.util.find_spec("sniffio") is None:
     # httpcore looks for this optional module at every lock, three times a request: a search of the
     # whole path that fails again and again (measured: a seventh of the time of a run).
     sys.modules["sniffio"] = None  # type: ignore[assignment]  # how Python says "not there"
-WRONG_KEY = "Bearer sk-gateproof-wrong-key-000000000000"
+WRONG_KEY = "sk-gateproof-wrong-key-000000000000"
 
 
 class _TooLarge(Exception):
@@ -174,11 +174,12 @@ class Client:
     """Makes exchanges with one target, no more at once than its ``concurrency``.
 
     ``secrets`` maps the target's variables to their values; they are covered in every exchange
-    before it is returned. ``patience`` is how often a 429 is asked again, after the time that
-    Retry-After names or, without one, after twice the time each time, so that a target's rate limit
-    does not look like a fault of another kind. ``retry_5xx`` is how often a 500 or 503 is asked
-    again in the same way; it is 0 unless the operator wishes otherwise, because a 5xx is what we
-    look for. An exchange says how many attempts it took.
+    before it is returned. ``auth`` is how the target's profile takes a key: ``bearer`` or
+    ``x-api-key``. ``patience`` is how often a 429 is asked again, after the time that Retry-After
+    names or, without one, after twice the time each time, so that a target's rate limit does not
+    look like a fault of another kind. ``retry_5xx`` is how often a 500 or 503 is asked again in the
+    same way; it is 0 unless the operator wishes otherwise, because a 5xx is what we look for. An
+    exchange says how many attempts it took.
     """
 
     def __init__(
@@ -186,10 +187,12 @@ class Client:
         target: Target,
         secrets: Mapping[str, str],
         *,
+        auth: str = "bearer",
         patience: int = 2,
         retry_5xx: int = 0,
     ) -> None:
         self.target = target
+        self._auth = auth
         self.requests = 0
         self._secrets = dict(secrets)
         if target.login is not None:
@@ -276,7 +279,7 @@ class Client:
                 ask.method,
                 url,
                 content=ask.body or None,
-                headers=self._headers(ask),
+                headers=[(n.encode(), v.encode()) for n, v in self._headers(ask)],
                 timeout=httpx.Timeout(idle_s, connect=CONNECT_TIMEOUT_S),
                 extensions={"gateproof_wire": wire},
             )
@@ -357,13 +360,14 @@ class Client:
             *target.headers.items(),
         ]
         # Without a key of its own a target takes its key in a secret header.
-        if ask.auth == "key" or target.key_env:
+        how, _, style = ask.auth.partition(":")
+        if how == "key" or target.key_env:
             headers += [(name, self._secrets[env]) for name, env in target.secret_headers.items()]
-        if ask.auth == "key":
+        if how == "key":
             if target.key_env:
-                headers.append(("authorization", f"Bearer {self._secrets[target.key_env]}"))
-        elif ask.auth == "wrong":
-            headers.append(("authorization", WRONG_KEY))
+                headers.append(_key_header(style or self._auth, self._secrets[target.key_env]))
+        elif how == "wrong":
+            headers.append(_key_header(style or self._auth, WRONG_KEY))
         elif ask.auth != "none":
             headers.append(self._credential(ask.auth))
         own = {name.lower() for name, _ in ask.headers}
@@ -385,6 +389,10 @@ class Client:
 
 def _basic(user: str, password: str) -> str:
     return base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+
+
+def _key_header(style: str, key: str) -> tuple[str, str]:
+    return ("x-api-key", key) if style == "x-api-key" else ("authorization", f"Bearer {key}")
 
 
 def _retry_after_s(value: str | None) -> float | None:

@@ -74,7 +74,7 @@ def _target(name: str, table: Any, path: Path) -> Target:
         upstream = Upstream(
             _url(given.get("url", ""), f"{place}, upstream.url"),
             _str(given.get("models", "{name}"), f"{place}, upstream.models"),
-            _str(given.get("base", "gpt-4o-mini"), f"{place}, upstream.base"),
+            _str(given.get("base", ""), f"{place}, upstream.base"),
         )
         if "{name}" not in upstream.models:
             raise UsageError(

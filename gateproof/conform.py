@@ -129,7 +129,9 @@ async def record_plan(  # each is its own decision
     retry_5xx: int = 0,
 ) -> int:
     """Record a plan's scenarios and return how many requests were made."""
-    async with Client(plan.target, secrets, patience=patience, retry_5xx=retry_5xx) as client:
+    async with Client(
+        plan.target, secrets, auth=plan.profile.auth, patience=patience, retry_5xx=retry_5xx
+    ) as client:
         await record(
             plan.scenarios,
             client,

@@ -1,4 +1,4 @@
-"""Find the secret that an answer issues: a new API key, or a session's token or cookie.
+"""Find what an answer tells that must be kept nowhere: a new API key, a session, an address.
 
 Bodies of such answers are documented nowhere, so a secret is looked for under the names that are
 usual for one, and failing that by its looks: long, in one word, and under no name that something
@@ -60,6 +60,8 @@ def _cookies(response: Response) -> list[str]:
 def _is_secret(name: str, value: str) -> bool:
     if not _ONE_WORD.fullmatch(value) or _MASKED.search(value):
         return False
+    if name in ("email", "mail", "e_mail"):
+        return "@" in value and len(value) >= MIN_SECRET_LENGTH
     if name in _NAMES:
         return len(value) >= _SECRET_LENGTH
     known = name in _OTHERS or name.endswith(("_id", "_at", "_type", "date", "url"))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from gateproof.client import Client
 from gateproof.dialects.openai import loads
 from gateproof.errors import TargetError, UsageError
+from gateproof.profile import Profile, load_profile
 from gateproof.target import Target
 from gateproof.transcript import Ask, Exchange
 
@@ -27,7 +28,8 @@ def probe(target: Target, secrets: Mapping[str, str]) -> None:
         idle_timeout_s=min(target.idle_timeout_s, PROBE_TIMEOUT_S),
         total_timeout_s=min(target.total_timeout_s, PROBE_TIMEOUT_S),
     )
-    models, chat, journal = asyncio.run(_ask(quick, secrets))
+    profile = load_profile(target.profile)
+    models, chat, journal = asyncio.run(_ask(quick, secrets, profile))
     for exchange in (models, chat):
         if exchange.ended == "refused":
             raise TargetError(
@@ -73,16 +75,20 @@ def probe(target: Target, secrets: Mapping[str, str]) -> None:
             "It is to be a reference server of ours: gateproof serve --port 9090. Give its address "
             "without a path, or leave the upstream out.",
         )
-    _require_model(target, models)
+    _require_model(target, profile, models)
     if all(a.status in (404, 405) for a in answers):
         raise TargetError(
-            f"{target.url} knows neither /models nor /chat/completions "
+            f"{target.url} knows neither /models nor {_route(profile)} "
             f"(status {answers[0].status} and {answers[-1].status}).",
             "Give the base URL of the API; for most gateways it ends in /v1.",
         )
 
 
-def _require_model(target: Target, models: Exchange) -> None:
+def _route(profile: Profile) -> str:
+    return "/chat/completions" if "chat" in profile.claims else "/messages"
+
+
+def _require_model(target: Target, profile: Profile, models: Exchange) -> None:
     """Refuse a model of our own choosing that the target does not list."""
     if target.models or models.response is None or models.response.status != 200:
         return
@@ -92,20 +98,25 @@ def _require_model(target: Target, models: Exchange) -> None:
         return
     # What is not printable could rewrite the terminal that it is shown on.
     listed = [name for name in listed if name.isprintable()]
-    if listed and target.model() not in listed:
+    model = target.model("chat", profile.models)
+    if listed and model not in listed:
         raise UsageError(
-            f"No model was named, and {target.url} does not list {target.model()!r}.",
+            f"No model was named, and {target.url} does not list {model!r}.",
             f"Name one with --model; it lists: {', '.join(listed[:12])}"
             f"{', …' if len(listed) > 12 else ''}.",
         )
 
 
-async def _ask(target: Target, secrets: Mapping[str, str]) -> tuple[Exchange, Exchange, str]:
+async def _ask(
+    target: Target, secrets: Mapping[str, str], profile: Profile
+) -> tuple[Exchange, Exchange, str]:
     """Ask the target twice, and its upstream whether it keeps a journal; say why not."""
-    async with Client(target, secrets, patience=0) as client:
+    # Only Anthropic's API wants this header; others ignore it.
+    headers = (("anthropic-version", "2023-06-01"),) if "messages" in profile.claims else ()
+    async with Client(target, secrets, auth=profile.auth, patience=0) as client:
         models, chat, journal = await asyncio.gather(
-            client.exchange(Ask(method="GET", path="/models")),
-            client.exchange(Ask.json("/chat/completions", {})),
+            client.exchange(Ask(method="GET", path="/models", headers=headers)),
+            client.exchange(Ask.json(_route(profile), {}, headers=headers)),
             _journal(target, client),
         )
     return models, chat, journal

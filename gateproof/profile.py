@@ -18,6 +18,7 @@ from importlib.resources.abc import Traversable
 from gateproof.errors import GateproofError, unknown_name
 from gateproof.requirement import (
     CAPABILITIES,
+    IMPLIED,
     Level,
     Requirement,
     load_requirements,
@@ -55,6 +56,7 @@ _TYPES: Mapping[str, type] = {
     "auth": str,
     "claims": list,
     "groups": dict,
+    "models": dict,
     "options": dict,
     "override": list,
 }
@@ -95,6 +97,8 @@ class Profile:
     extends: str = ""
     """The upstream profile whose rules run too."""
     overrides: tuple[Override, ...] = ()
+    models: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """The model that is asked for, by use, where the target names none."""
     options: Mapping[str, list[list[str]]] = field(default_factory=dict, hash=False)
 
     def claims_with(self, groups: Iterable[str]) -> frozenset[str]:
@@ -104,7 +108,7 @@ class Profile:
             if name not in self.groups:
                 raise unknown_name(f"group of profile {self.name}", name, self.groups)
             claimed |= self.groups[name]
-        return claimed
+        return _with_implied(claimed)
 
     def with_groups(self, groups: Iterable[str]) -> "Profile":
         """Return the profile as it is held when some groups are asked for."""
@@ -169,13 +173,16 @@ def _read_profile(file: Traversable) -> Profile:
     require_shape(content, _TYPES, _REQUIRED, where)
     if f"{content['name']}.toml" != where:
         raise GateproofError(f"{where}: its name is {content['name']!r}.", "Name both alike.")
-    claimable = set(CAPABILITIES) - {"upstream"}
-    _require_known(content["claims"], claimable, "capability", where)
+    _require_known(content["claims"], _claimable(), "capability", where)
     groups = _read_groups(content.get("groups", {}), frozenset(content["claims"]), where)
     _require_known([content["auth"]], _AUTHS, "auth", where)
     _require_known(content.get("options", {}), OPTIONS, "option", where)
     if "extends" in content:
         _require_known([content["extends"]], profile_names(), "profile", where)
+    models = content.get("models", {})
+    require_shape(models, dict.fromkeys(models, str), (), f"{where}, models")
+    if "extends" in content:
+        models = {**load_profile(content["extends"]).models, **models}
     overrides = tuple(_read_override(row, where) for row in content.get("override", []))
     if len({override.requirement for override in overrides}) != len(overrides):
         raise GateproofError(f"{where}: a requirement is overridden twice.", "Keep one of them.")
@@ -185,12 +192,24 @@ def _read_profile(file: Traversable) -> Profile:
         document=content["document"],
         base_path=content["base_path"],
         auth=content["auth"],
-        claims=frozenset(content["claims"]),
+        claims=_with_implied(frozenset(content["claims"])),
         groups=groups,
         extends=content.get("extends", ""),
         overrides=overrides,
+        models=models,
         options=content.get("options", {}),
     )
+
+
+def _claimable() -> set[str]:
+    """Name what a profile may claim in so many words."""
+    return set(CAPABILITIES) - {"upstream", *IMPLIED}
+
+
+def _with_implied(claims: frozenset[str]) -> frozenset[str]:
+    """Add what follows from other claims: HTTP always, event streams from any kind of stream."""
+    streams = any(claim.endswith(".stream") for claim in claims)
+    return claims | {"http"} | ({"streams"} if streams else set())
 
 
 def _read_groups(
@@ -203,7 +222,7 @@ def _read_groups(
             raise GateproofError(
                 f"{where}: group {name} is {members!r}.", "Give a list of capabilities."
             )
-        _require_known(members, set(CAPABILITIES) - {"upstream"}, "capability", where)
+        _require_known(members, _claimable(), "capability", where)
         groups[name] = frozenset(members)
         twice = groups[name] & claims
         if twice:

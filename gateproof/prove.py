@@ -31,7 +31,7 @@ from typing import Any
 from gateproof.check import Check, Result, needs_of
 from gateproof.conform import Plan, judge_all, make_plan, record_plan
 from gateproof.errors import GateproofError, unknown_name
-from gateproof.profile import load_profile, profile_names
+from gateproof.profile import Profile, load_profile, profile_names
 from gateproof.requirement import load_requirements
 from gateproof.suite import load_checks
 from gateproof.target import Target, Upstream
@@ -61,6 +61,7 @@ CONCURRENCY = 8  # exchanges of a row at the same time
 IDLE_TIMEOUT_S = 3.5  # more than the checks' patience with a server on this machine
 ELSEWHERE = "elsewhere"
 GATEWAY = "gateway"
+OPTIONAL = "-optional"
 HEALTHY = "healthy"  # the row of a table that says what its profile departs from
 GENERATIVE = "generative"
 CASES = 25  # generated requests for each generative scenario
@@ -71,7 +72,9 @@ START_TIMEOUT_S = 20.0
 class Expectation:
     """A row of the kill list: what a fault must do to the checks, and to no other.
 
-    ``group`` is the table that the row stands in: a profile, ``gateway`` or ``generative``.
+    ``group`` is the table that the row stands in: a profile; a profile and ``-optional``, for the
+    checks that its groups bring; ``gateway`` (of the profile openai) or ``gateway-`` and another
+    profile; or ``generative``.
     ``fault`` is empty for the healthy server. ``untestable`` may name whole families
     (``chat.chunk.*``) and exceptions (``!chat.chunk.object``); what is killed or inconclusive is
     not meant. ``finds`` are the checks of a generative row that must find its fault, whatever
@@ -185,16 +188,17 @@ def load_elsewhere(text: str | None = None) -> Mapping[str, str]:
 
 def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
     """Read the kill list; anything unknown or missing raises ``GateproofError``."""
-    groups = (*profile_names(), GATEWAY, GENERATIVE)
+    profiles = {GATEWAY: "openai", GENERATIVE: "openai"}
+    for name in profile_names():
+        profiles |= {name: name, name + OPTIONAL: name, f"{GATEWAY}-{name}": name}
     rows = []
     for group, faults in _tables(text).items():
         if group == ELSEWHERE:
             continue
-        if group not in groups:
-            raise unknown_name("table in kills.toml", group, groups)
-        valid = ("profile", "finds") if group == GENERATIVE else (
-            "kills", "untestable", "inconclusive"
-        )  # fmt: skip
+        if group not in profiles:
+            raise unknown_name("table in kills.toml", group, profiles)
+        states = ("kills", "untestable", "inconclusive")
+        valid = ("profile", "finds") if group == GENERATIVE else states
         departs = frozenset(faults.get(HEALTHY, {}).get("departs", ()))
         for fault, row in faults.items():
             if fault == HEALTHY:
@@ -202,7 +206,7 @@ def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
             for key in row:
                 if key not in valid:
                     raise unknown_name(f"key of {group}.{fault} in kills.toml", key, valid)
-            profile = row.get("profile") or (group if group in profile_names() else "openai")
+            profile = row.get("profile") or profiles[group]
             rows.append(
                 Expectation(
                     group,
@@ -257,7 +261,7 @@ def plan_rows(
 ) -> tuple[Expectation, ...]:
     """Return all that is to be recorded: health, the list's rows, and the server's oddities.
 
-    An oddity stands in the first table, unless a row names it.
+    An oddity stands in the table of each dialect, the first and anthropic's, unless a row names it.
     """
     groups = list(dict.fromkeys(row.group for row in kills if row.group != GENERATIVE))
     kinds = {row["name"]: row["kind"] for row in server.table}
@@ -267,11 +271,11 @@ def plan_rows(
     ]
     rows = []
     for group in groups:
-        of = group if group != GATEWAY else "openai"
-        departs = next(row.departs for row in kills if row.group == group)
+        listed_here = [row for row in kills if row.group == group]
+        of, departs = listed_here[0].profile, listed_here[0].departs
         rows.append(Expectation(group, "", HEALTHY, of, departs=departs))
-        rows += [row for row in kills if row.group == group]
-        if group == groups[0]:
+        rows += listed_here
+        if group in (groups[0], "anthropic"):
             rows += [
                 Expectation(group, name, "oddity", of, departs=departs)
                 for name in oddities
@@ -310,8 +314,8 @@ def prove(
     else in flight: some checks read times of arrival, and a busy machine delays what it should
     not. A row is then what it was the second time.
     """
-    between = [row for row in rows if row.group == GATEWAY]
-    others = [row for row in rows if row.group != GATEWAY]
+    between = [row for row in rows if row.group.startswith(GATEWAY)]
+    others = [row for row in rows if not row.group.startswith(GATEWAY)]
     # The gateway's rows first: they wait most, and are best not the last.
     batches = [
         some[at : at + size]
@@ -367,19 +371,26 @@ def _prove_batch(
 
 
 def _plan(server: Server, row: Expectation, checks: Mapping[str, Check]) -> Plan:
-    chosen = {id_: item for id_, item in checks.items() if _takes_part(row, item)}
-    return make_plan(_target(server, row), load_profile(row.profile), chosen)
+    profile = load_profile(row.profile)
+    chosen = {id_: item for id_, item in checks.items() if _takes_part(row, item, profile)}
+    if row.group.endswith(OPTIONAL):
+        profile = profile.with_groups(profile.groups)
+    return make_plan(_target(server, row), profile, chosen)
 
 
-def _takes_part(row: Expectation, check: Check) -> bool:
+def _takes_part(row: Expectation, check: Check, profile: Profile) -> bool:
     """Tell whether a check is proven by the rows of a table."""
     if row.group == GENERATIVE:
         return check.id in row.finds
     if check.generative:
         return False
     requirement = load_requirements()[check.requirement]
-    behind = any("upstream" in needs_of(check, case, requirement) for case in check.cases)
-    return behind == (row.group == GATEWAY)
+    needs = [needs_of(check, case, requirement) for case in check.cases]
+    if any("upstream" in case for case in needs):
+        return row.group.startswith(GATEWAY)
+    if row.group.endswith(OPTIONAL):
+        return not any(case <= profile.claims for case in needs)
+    return not row.group.startswith(GATEWAY)
 
 
 async def _record(row: Expectation, plan: Plan) -> dict[str, Transcript]:
@@ -417,10 +428,10 @@ def _target(server: Server, row: Expectation) -> Target:
     behaving = f"/with/{urllib.parse.quote(row.fault, safe=':+=,.-_*')}" if row.fault else ""
     return Target(
         name=row.name,
-        url=f"{server.url}{behaving}/{row.profile}/v1",
+        url=f"{server.url}{behaving}/{row.profile}{load_profile(row.profile).base_path}",
         profile=row.profile,
         key_env=KEY_ENV,
-        upstream=Upstream(server.url) if row.group == GATEWAY else None,
+        upstream=Upstream(server.url) if row.group.startswith(GATEWAY) else None,
         concurrency=CONCURRENCY,
         idle_timeout_s=IDLE_TIMEOUT_S,
         total_timeout_s=4 * IDLE_TIMEOUT_S,

@@ -24,6 +24,7 @@ from gateproof.errors import GateproofError, unknown_name
 
 __all__ = [
     "CAPABILITIES",
+    "IMPLIED",
     "SURFACES",
     "Kind",
     "Level",
@@ -96,6 +97,7 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
         "embeddings": "embeddings as numbers",
         "embeddings.base64": "embeddings as base64",
         "errors": "errors in a documented form",
+        "http": "HTTP itself (follows from having an API; never claimed in so many words)",
         "images": "image generation",
         "keys.manage": "creating, listing and deleting API keys",
         "login": "a session by HTTP Basic credentials",
@@ -103,6 +105,7 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
         "messages.count-tokens": "counting the tokens of a Messages request",
         "messages.models": "the list of models in Anthropic's form",
         "messages.stream": "streamed Messages answers",
+        "messages.thinking": "thinking blocks in Messages",
         "messages.tools": "tool use in Messages",
         "model-prefix": "model ids with a provider before a slash",
         "models": "the list of models",
@@ -115,6 +118,7 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
         "realtime": "the realtime WebSocket's handshake",
         "reasoning-effort": "the reasoning_effort parameter",
         "speech": "speech from text",
+        "streams": "event streams of any kind (follows from every claim that ends in .stream)",
         "system-prompt": "a system prompt that the service adds",
         "tiers": "limits by the account's tier",
         "tools": "function calling",
@@ -132,6 +136,9 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
         "web-search": "the web_search parameter",
     }
 )
+
+IMPLIED = frozenset({"http", "streams"})
+"""The capabilities that follow from others."""
 
 _ID = re.compile(r"[A-Z]+-[0-9]+[a-z]?|[a-z0-9-]+(\.[a-z0-9-]+)+")
 _TYPES: Mapping[str, type] = {

@@ -41,14 +41,15 @@ class Use:
     cases: int = 0
 
     def model(self, use: str = "chat") -> str:
-        """Return the target's model for a use."""
-        return self.target.model(use)
+        """Return the target's model for a use, or the profile's where the target names none."""
+        return self.target.model(use, self.profile.models)
 
     def upstream_model(self, *behaviours: str) -> str:
         """Return the model name under which the controlled upstream behaves so."""
         if self.target.upstream is None:
             raise ValueError("a scenario that needs an upstream ran without one")
-        return self.target.upstream.model(*behaviours)
+        default = self.profile.models.get("chat", "gpt-4o-mini")
+        return self.target.upstream.model(*behaviours, default=default)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,16 +39,16 @@ class Upstream:
 
     ``models`` is how a model name reaches it through the target: ``{name}`` stands for the name
     that the upstream shall see, for example ``mock/{name}``. ``base`` is the model that behaviours
-    are added to.
+    are added to; empty for the one that the profile or else OpenAI's clients would ask for.
     """
 
     url: str
     models: str = "{name}"
-    base: str = "gpt-4o-mini"
+    base: str = ""
 
-    def model(self, *behaviours: str) -> str:
+    def model(self, *behaviours: str, default: str = "gpt-4o-mini") -> str:
         """Return the model name to ask the target for, so that the upstream behaves so."""
-        return self.models.replace("{name}", "+".join((self.base, *behaviours)))
+        return self.models.replace("{name}", "+".join((self.base or default, *behaviours)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,14 @@ class Target:
     login: Login | None = None
     clock_scale: float = 1.0
 
-    def model(self, use: str = "chat") -> str:
-        """Return the model for a use; what is not named is done by the chat model."""
-        return self.models.get(use) or self.models.get("chat") or "gpt-4o-mini"
+    def model(self, use: str = "chat", defaults: Mapping[str, str] | None = None) -> str:
+        """Return the model for a use; what is not named is done by the chat model.
+
+        ``defaults`` are the profile's: of a use that only they name, theirs is taken.
+        """
+        known = defaults or {}
+        named = self.models.get(use) or known.get(use)
+        return named or self.models.get("chat") or known.get("chat") or "gpt-4o-mini"
 
     @property
     def origin(self) -> str:

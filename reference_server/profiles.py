@@ -35,6 +35,7 @@ __all__ = ["DEMO_KEY", "PROFILES", "Model", "Plan", "Profile", "seeds"]
 
 DEMO_KEY = "sk-gateproof-demo"
 
+_MINUTE_NS = 60_000_000_000
 _MILLION = Decimal(1_000_000)
 _CENT = Decimal("0.01")
 
@@ -372,8 +373,7 @@ _OSMAPI_FIELDS: dict[str, Rule] = {
 
 
 def _tier(requests: int, tokens: int) -> tuple[Limit, ...]:
-    minute_ns = 60_000_000_000
-    return Limit("requests", requests, minute_ns), Limit("tokens", tokens, minute_ns)
+    return Limit("requests", requests, _MINUTE_NS), Limit("tokens", tokens, _MINUTE_NS)
 
 
 def _wide_limits() -> tuple[Limit, ...]:
@@ -465,6 +465,7 @@ PROFILES: dict[str, Profile] = {
         # The page's table of plans is lost: these are the server's own.
         plans=_by_name(
             Plan("spent", quota_tokens=0),
+            Plan("limited", limits=(Limit("requests", 5, _MINUTE_NS),)),
             Plan("free", models=frozenset({"losi-mini", "gpt-4o-mini"})),
             Plan("pro"),
         ),
@@ -498,7 +499,11 @@ PROFILES: dict[str, Profile] = {
         refuse=envelopes.lunos,
         # One page shows the list without a key, another wants one for every request.
         open_routes=frozenset({("models",)}),
-        plans=_by_name(Plan("low", balance=Decimal("0.5")), Plan("standard")),
+        plans=_by_name(
+            Plan("low", balance=Decimal("0.5")),
+            Plan("limited", limits=(Limit("requests", 5, _MINUTE_NS),)),
+            Plan("standard"),
+        ),
     ),
     "anthropic": Profile(
         name="anthropic",
@@ -518,7 +523,8 @@ def seeds() -> list[Seed]:
     """Return the demo accounts: one for each plan of each profile, with two keys.
 
     Their keys are ``sk-gateproof-PROFILE-PLAN`` and the same with ``-2``; the account of a
-    profile's highest plan has ``sk-gateproof-demo`` as well.
+    profile's highest plan has ``sk-gateproof-demo`` as well. With ``--WORD`` behind it, each of
+    these keys opens an account of its own (see ``State``).
     """
     found: list[Seed] = []
     for profile in PROFILES.values():

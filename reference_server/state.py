@@ -13,6 +13,7 @@ a million tokens with up to six decimals is exact for each token.
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import sqlite3
 import time
@@ -38,6 +39,7 @@ _VERSION = 1
 _SESSION_S = 3600
 _EPOCH = date(1970, 1, 1)
 _DAY_S = 86_400
+_WORD = re.compile(r"[a-z0-9-]{1,64}")
 _SCHEMA = """
 CREATE TABLE accounts (
   id TEXT PRIMARY KEY, profile TEXT NOT NULL, plan TEXT NOT NULL,
@@ -267,7 +269,7 @@ class State:
         except KeyError:
             if len(self._holders) > 10_000:
                 self._holders.clear()
-            holder = self._find_key(profile, secret)
+            holder = self._find_key(profile, secret) or self._open_own(profile, secret)
             if holder is None:
                 return self._find_session(profile, secret)
             self._holders[place] = holder
@@ -286,6 +288,29 @@ class State:
         id_, account, plan, written = row
         permissions = None if written is None else frozenset(json.loads(written))
         return Holder(id_, account, plan, permissions)
+
+    def _open_own(self, profile: str, secret: str) -> Holder | None:
+        """Open an account for a demo key with a word of the caller's behind it, at its first use.
+
+        So callers who know only the demo keys can each have limits, usage and a balance of their
+        own: ``sk-gateproof-demo--mine`` is like ``sk-gateproof-demo``, and nobody else's.
+        """
+        demo, dashes, word = secret.partition("--")
+        if not (dashes and _WORD.fullmatch(word)):
+            return None
+        row = self._db.execute(
+            "SELECT accounts.id, plan, balance_pusd, alert_pusd, permissions FROM keys "
+            "JOIN accounts ON accounts.id = account "
+            "WHERE keys.profile = ? AND hash = ? AND seeded",
+            (profile, _hash(demo)),
+        ).fetchone()
+        if row is None:
+            return None
+        of, plan, balance, alert, written = row
+        account = Account(f"{of}--{word}", profile, plan, balance, alert)
+        permissions = None if written is None else tuple(json.loads(written))
+        self.seed([Seed(account, ((secret, permissions),))])
+        return self._find_key(profile, secret)
 
     def create_key(
         self, account: str, name: str, permissions: Iterable[str] | None, *, prefix: str

@@ -66,11 +66,13 @@ def _headers(exchange: Exchange, key_env: str | None) -> list[str]:
 def _headers_of_ask(exchange: Exchange, key_env: str | None) -> list[str]:
     ask = exchange.ask
     headers = [_quoted(f"{name}: {value}") for name, value in ask.headers]
-    if ask.auth == "key" and key_env:
-        headers.append(f'"Authorization: Bearer {_expansion(key_env)}"')
-    elif ask.auth == "wrong":
-        headers.append("'Authorization: Bearer not-a-key'")
-    elif ask.auth not in ("none", "key"):
+    how, _, style = ask.auth.partition(":")
+    before = "X-Api-Key: " if style == "x-api-key" else "Authorization: Bearer "
+    if how == "key" and key_env:
+        headers.append(f'"{before}{_expansion(key_env)}"')
+    elif how == "wrong":
+        headers.append(f"'{before}not-a-key'")
+    elif how not in ("none", "key"):
         headers.append(_quoted(f"Authorization: {ask.auth}"))
     return headers
 

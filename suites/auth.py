@@ -5,6 +5,7 @@ from gateproof.dialects import openai
 from gateproof.transcript import Transcript
 
 from .refusal import answered, shown
+from .scenarios.auth import OTHER_ROUTES
 from .scenarios.errors import MALFORMED_AUTH, MODELS_NO_KEY, NO_KEY, WRONG_KEY
 
 
@@ -36,3 +37,18 @@ def test_model_list_needs_a_key(seen: Transcript) -> str:
         raise Untestable(f"the refusal has status {got.status} (see err.not-200)")
     expect(400 <= got.status < 500, wanted="status 401", got=shown(got))
     return f"status {got.status}"
+
+
+@check("auth.other-routes", on=[OTHER_ROUTES])
+def test_other_routes_need_a_key(seen: Transcript) -> str:
+    """Every claimed route but chat and the list of models refuses a missing and a wrong key."""
+    for index, exchange in enumerate(seen.exchanges):
+        got = openai.response(exchange)
+        expect(
+            got.status == 401,
+            wanted="status 401",
+            got=f"{exchange.ask.label}: {shown(got)}",
+            at=Place(exchange=index),
+        )
+    routes = sorted({exchange.ask.path.partition("?")[0] for exchange in seen.exchanges})
+    return ", ".join(routes) or "no other route is claimed"

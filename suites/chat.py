@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import jsonschema
@@ -51,6 +52,7 @@ ANSWERS = (PLAIN, FORCED)
 # A created outside is in other units than seconds, or made up: 2020 to 2100.
 EARLIEST_S = 1_577_836_800
 LATEST_S = 4_102_444_800
+DAY_S = 86_400
 
 
 @check("chat.answers", on=[PLAIN])
@@ -120,6 +122,22 @@ def test_created_counts_seconds(seen: Transcript) -> None:
         wanted=f"seconds since 1970, from {EARLIEST_S} to {LATEST_S}",
         got=got,
     )
+
+
+@check("chat.response.created-now", on=[PLAIN])
+def test_created_is_now(seen: Transcript) -> str:
+    """Created is within a day of the answer's Date header."""
+    created = openai.completion(seen[0]).get("created")
+    if not openai.is_int(created) or not EARLIEST_S <= created <= LATEST_S:
+        raise Untestable(f"created is {created!r} (see chat.response.created)")
+    date = openai.response(seen[0]).header("date")
+    try:
+        now_s = parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return "the answer has no Date to compare with"
+    off_s = int(created - now_s)
+    expect(abs(off_s) <= DAY_S, wanted=f"a time within a day of {date}", got=created)
+    return f"{off_s} s from the Date header"
 
 
 @check("chat.response.model", on=[PLAIN])

@@ -6,11 +6,15 @@ from gateproof.check import Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
+from .refusal import shown
+from .scenarios import messages
 from .scenarios.chat import PLAIN, STREAM
-from .scenarios.errors import MISSING_MODEL, UNKNOWN_MODEL
+from .scenarios.errors import MISSING_MODEL, TEXT_PLAIN, UNKNOWN_MODEL
 from .scenarios.models import LIST
 
-EVERYWHERE = (PLAIN, STREAM, LIST, UNKNOWN_MODEL)
+EVERYWHERE = (
+    PLAIN, STREAM, LIST, UNKNOWN_MODEL, messages.PLAIN, messages.STREAM, messages.UNKNOWN_MODEL
+)  # fmt: skip
 # How h11 words a body that ends too early; all else that it refuses is not HTTP.
 _CUT = "peer closed connection without sending complete message body"
 
@@ -132,3 +136,21 @@ def _framing(exchange: Exchange) -> str:
     if got.header("content-length") is not None:
         return f"content-length {got.header('content-length')}"
     return "until the connection closes"
+
+
+@check("http.request-content-type", on=[TEXT_PLAIN])
+def test_other_content_types_are_refused(seen: Transcript) -> str:
+    """A chat request sent as text/plain is refused with a 4xx; none causes a 5xx."""
+    told = []
+    for index, exchange in enumerate(seen.exchanges):
+        got = openai.response(exchange)
+        # Without a content type a server may guess (RFC 9110 section 8.3).
+        passes = got.status < 500 and (got.status >= 400 or exchange.ask.label == "none")
+        expect(
+            passes,
+            wanted="status 415 or another 4xx to text/plain, and no 5xx",
+            got=f"content type {exchange.ask.label}: {shown(got)}",
+            at=Place(exchange=index),
+        )
+        told.append(f"{exchange.ask.label}: {got.status}")
+    return ", ".join(told)

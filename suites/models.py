@@ -2,12 +2,20 @@
 
 from urllib.parse import unquote
 
-from gateproof.check import Place, Untestable, check, expect
+from gateproof.check import Inconclusive, Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Transcript
 
 from .refusal import shown
-from .scenarios.models import LIST, RETRIEVE, RETRIEVE_SLASH, TRAILING_SLASH, listed_ids
+from .scenarios.models import (
+    ACCEPTED,
+    LIST,
+    LIST_AGAIN,
+    RETRIEVE,
+    RETRIEVE_SLASH,
+    TRAILING_SLASH,
+    listed_ids,
+)
 
 
 @check("models.answers", on=[LIST])
@@ -72,6 +80,49 @@ def test_ids_are_unique(seen: Transcript) -> None:
     )
     twice = sorted({name for name in found if found.count(name) > 1})
     expect(not twice, wanted="every id once", got=f"{', '.join(twice)} more than once")
+
+
+@check("models.variety", on=[LIST])
+def test_there_are_several_models(seen: Transcript) -> str:
+    """More than one model is listed."""
+    found = set(listed_ids(seen[0]))
+    expect(len(found) > 1, wanted="more than one model", got=sorted(found))
+    return f"{len(found)} models"
+
+
+@check("models.stable", on=[LIST_AGAIN])
+def test_list_is_the_same_again(seen: Transcript) -> None:
+    """The same key sees the same set of models twice in a row."""
+    first, second = (set(listed_ids(item)) for item in seen.exchanges)
+    expect(
+        first == second,
+        wanted="the same models as a moment before",
+        got=f"gone: {sorted(first - second)[:5]}; new: {sorted(second - first)[:5]}",
+        at=Place(exchange=1),
+    )
+
+
+@check("models.accepted", on=[ACCEPTED])
+def test_listed_models_are_accepted(seen: Transcript) -> str:
+    """A few of the listed chat models are each accepted by the chat route."""
+    told = []
+    for index, exchange in enumerate(seen.exchanges[1:], 1):
+        got = openai.response(exchange)
+        unknown = got.status == 404 or (
+            got.status == 400 and b"model_not_found" in got.body.lower()
+        )
+        expect(
+            not unknown,
+            wanted=f"an answer of {exchange.ask.label}, which is listed",
+            got=shown(got),
+            at=Place(exchange=index),
+        )
+        if got.status >= 500:
+            raise Untestable(f"a request was answered with status {got.status}")
+        told.append(f"{exchange.ask.label}: {got.status}")
+    if not told:
+        raise Inconclusive("no listed model looks like one for chat")
+    return ", ".join(told)
 
 
 @check("models.trailing-slash", on=[TRAILING_SLASH])

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from gateproof.check import Finding, Inconclusive, Place, Untestable
-from gateproof.dialects import openai
+from gateproof.dialects import anthropic, openai
 from gateproof.dialects.openai import Choice, Stream
 from gateproof.transcript import Exchange, Transcript
 from gateproof.wire import Response
@@ -24,13 +24,16 @@ __all__ = [
     "each",
     "oddness",
     "only",
+    "pieces",
     "shown",
+    "speaks_messages",
     "streamed",
     "text_of",
     "texts",
     "tool_calls",
     "tool_deltas",
     "uncut",
+    "unreadable",
 ]
 
 FINISHES = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
@@ -135,6 +138,34 @@ def text_of(exchange: Exchange) -> str:
 def texts(exchange: Exchange) -> str:
     """Return the text of an answer, streamed or not."""
     return only(streamed(exchange)).content if exchange.events else text_of(exchange)
+
+
+def speaks_messages(exchange: Exchange) -> bool:
+    """Tell whether a request was made in Anthropic's dialect."""
+    return exchange.ask.path.startswith("/messages")
+
+
+def pieces(exchange: Exchange) -> list[tuple[Place, str]]:
+    """Return the pieces of text of a stream in either dialect, with their places."""
+    found: list[tuple[Place, object]]
+    if speaks_messages(exchange):
+        deltas = anthropic.stream(exchange).of("content_block_delta")
+        found = [(event.place, event.member("delta").get("text")) for event in deltas]
+    else:
+        found = [
+            (chunk.place, part["delta"].get("content"))
+            for chunk in streamed(exchange).chunks
+            for part in chunk.choices
+            if isinstance(part.get("delta"), dict)
+        ]
+    return [(place, text) for place, text in found if isinstance(text, str)]
+
+
+def unreadable(exchange: Exchange) -> tuple[tuple[int, str], ...]:
+    """Return the frames of a stream in either dialect that are no JSON, with their data."""
+    if speaks_messages(exchange):
+        return anthropic.stream(exchange).unreadable
+    return openai.stream(exchange).unreadable
 
 
 @lru_cache(maxsize=8192)  # several checks look at the same events

@@ -9,7 +9,8 @@ from gateproof.dialects import openai
 from gateproof.sse import Frame
 from gateproof.transcript import Exchange, Transcript
 
-from .reading import accepted, oddness, only, shown, streamed, uncut
+from .reading import accepted, oddness, pieces, shown, streamed, uncut, unreadable
+from .scenarios import messages
 from .scenarios.chat import (
     EVENTS,
     PLAIN,
@@ -22,6 +23,8 @@ from .scenarios.chat import (
 from .scenarios.tools import AUTO_STREAM
 
 STREAMS = (STREAM, STREAM_USAGE, AUTO_STREAM)
+# What the standards say holds for the streams of every dialect.
+ALL_STREAMS = (*STREAMS, messages.STREAM, messages.TOOLS_STREAM)
 LINGER_NS = 2_000_000_000  # ten times what a slow proxy takes to close, a tenth of a client's limit
 BURST_NS = 5_000_000  # a second flight of TCP comes a round trip later, thus not within one burst
 TOO_FAST_NS = 800_000_000  # what is done sooner may rightly come at once, or wait for our client
@@ -58,7 +61,7 @@ def _is_done(data: str) -> bool:
     return data == openai.DONE or oddness(data) == "done"
 
 
-@check("sse.content-type", on=STREAMS)
+@check("sse.content-type", on=ALL_STREAMS)
 def test_stream_says_what_it_is(seen: Transcript) -> None:
     """A streamed answer says Content-Type text/event-stream."""
     _frames(seen[0])
@@ -126,7 +129,7 @@ def test_body_ends_after_done(seen: Transcript) -> None:
     )
 
 
-@check("sse.frame-blank-line", on=STREAMS)
+@check("sse.frame-blank-line", on=ALL_STREAMS)
 def test_every_event_is_terminated(seen: Transcript) -> None:
     """Every event is ended by a blank line, the last one too."""
     got = openai.response(seen[0])
@@ -142,7 +145,7 @@ def test_every_event_is_terminated(seen: Transcript) -> None:
         )
 
 
-@check("sse.one-json-per-frame", on=STREAMS)
+@check("sse.one-json-per-frame", on=ALL_STREAMS)
 def test_one_document_an_event(seen: Transcript) -> None:
     """The data of an event is one JSON document."""
     for place, data, _ in _data(seen[0]):
@@ -161,7 +164,7 @@ def test_no_empty_data(seen: Transcript) -> None:
         expect(data.strip(), wanted="data in every event", got=f"data: {data!r}", at=place)
 
 
-@check("sse.no-comment-as-data", on=STREAMS)
+@check("sse.no-comment-as-data", on=ALL_STREAMS)
 def test_no_comment_as_data(seen: Transcript) -> None:
     """No comment of an upstream is sent on as data."""
     for place, data, _ in _data(seen[0]):
@@ -202,7 +205,7 @@ def test_no_ids_beside_comments(seen: Transcript) -> None:
     )
 
 
-@check("sse.no-bom", on=STREAMS)
+@check("sse.no-bom", on=ALL_STREAMS)
 def test_no_byte_order_mark(seen: Transcript) -> None:
     """The stream does not begin with a byte order mark."""
     _frames(seen[0])
@@ -215,7 +218,7 @@ def test_no_byte_order_mark(seen: Transcript) -> None:
         )
 
 
-@check("sse.valid-utf8", on=STREAMS)
+@check("sse.valid-utf8", on=ALL_STREAMS)
 def test_bytes_are_utf8(seen: Transcript) -> None:
     """The bytes of the stream are valid UTF-8."""
     _frames(seen[0])
@@ -228,36 +231,32 @@ def test_bytes_are_utf8(seen: Transcript) -> None:
         )
 
 
-@check("sse.codepoint-in-frame", on=[STREAM])
+@check("sse.codepoint-in-frame", on=[STREAM, messages.STREAM])
 def test_code_points_stay_whole(seen: Transcript) -> None:
     """No code point is divided between the texts of two deltas."""
-    read = streamed(seen[0])
+    found = pieces(seen[0])
     if any(anomaly.kind == "invalid-utf8" for anomaly in seen[0].anomalies):
         raise Untestable("the bytes are not UTF-8, so that their text is a guess")
-    for chunk in read.chunks:
-        for part in chunk.choices:
-            delta = part.get("delta")
-            text = delta.get("content") if isinstance(delta, dict) else None
-            if isinstance(text, str):
-                expect(
-                    "\ufffd" not in text and not any(0xD800 <= ord(c) < 0xE000 for c in text),
-                    wanted="whole characters in every delta",
-                    got=ascii(text),
-                    at=chunk.place,
-                )
+    for at, text in found:
+        expect(
+            "\ufffd" not in text and not any(0xD800 <= ord(c) < 0xE000 for c in text),
+            wanted="whole characters in every delta",
+            got=ascii(text),
+            at=at,
+        )
 
 
-@check("sse.u2028", on=[SEPARATORS])
+@check("sse.u2028", on=[SEPARATORS, messages.SEPARATORS])
 def test_line_separators_survive(seen: Transcript) -> str:
     """U+2028, U+2029 and U+0085 inside a string are no line ends."""
-    for index, data in openai.stream(seen[0]).unreadable:
+    for index, data in unreadable(seen[0]):
         expect(
             oddness(data) != "garbage",
             wanted="JSON that is not cut at U+2028, U+2029 or U+0085",
             got=ascii(data[:120]),
             at=Place(frame=index),
         )
-    text = only(streamed(seen[0])).content
+    text = "".join(text for _, text in pieces(seen[0]))
     if SEPARATED not in text:
         raise Inconclusive(f"the model did not repeat the separators: {text[:120]!a}")
     return "repeated as they were"
@@ -290,7 +289,7 @@ def test_events_arrive_as_they_are_made(seen: Transcript) -> str:
     return f"{len(times)} pieces over {(times[-1] - times[0]) / 1e6:.0f} ms"
 
 
-@check("sse.no-proxy-buffer-hint", on=[STREAM])
+@check("sse.no-proxy-buffer-hint", on=[STREAM, messages.STREAM])
 def test_proxies_are_told_not_to_buffer(seen: Transcript) -> None:
     """A stream carries X-Accel-Buffering: no."""
     _frames(seen[0])
@@ -298,7 +297,7 @@ def test_proxies_are_told_not_to_buffer(seen: Transcript) -> None:
     expect(value == "no", wanted="x-accel-buffering: no", got=value or "no such header")
 
 
-@check("sse.no-content-length", on=STREAMS)
+@check("sse.no-content-length", on=ALL_STREAMS)
 def test_no_length_beforehand(seen: Transcript) -> None:
     """A live stream has no Content-Length."""
     _frames(seen[0])
@@ -310,7 +309,7 @@ def test_no_length_beforehand(seen: Transcript) -> None:
     )
 
 
-@check("sse.cache-control", on=[STREAM])
+@check("sse.cache-control", on=[STREAM, messages.STREAM])
 def test_streams_are_not_cached(seen: Transcript) -> None:
     """A stream says Cache-Control: no-cache or no-store."""
     _frames(seen[0])

@@ -21,6 +21,7 @@ from tests import certificates
 from tests.liars import Deed, Liar, lying, reply, reset
 
 KEY = "sk-hunter22-hunter22"
+WRONG = client_module.WRONG_KEY.encode()
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 GET = Ask(method="GET", path="/models")
@@ -30,12 +31,15 @@ def make(
     liar: Liar, *asks: Ask, patience: int = 2, retry_5xx: int = 0, **options: Any
 ) -> list[Exchange]:
     """Make exchanges with a liar, one after the other."""
+    auth = options.pop("auth", "bearer")
     given: dict[str, Any] = {"idle_timeout_s": 5.0, "total_timeout_s": 10.0, "key_env": "MY_KEY"}
     target = Target(name="t", url=liar.url, profile="openai", **{**given, **options})
 
     async def run() -> list[Exchange]:
         secrets = dict.fromkeys(target.variables, KEY)
-        async with Client(target, secrets, patience=patience, retry_5xx=retry_5xx) as client:
+        async with Client(
+            target, secrets, auth=auth, patience=patience, retry_5xx=retry_5xx
+        ) as client:
             return [await client.exchange(ask) for ask in asks]
 
     return asyncio.run(run())
@@ -206,7 +210,7 @@ def test_a_cancel_that_comes_too_late_is_no_cancel() -> None:
         (GET, {}, b"Bearer " + KEY.encode()),
         (Ask(path="/x", auth="none"), {}, None),
         (GET, {"key_env": None}, None),
-        (Ask(path="/x", auth="wrong"), {}, client_module.WRONG_KEY.encode()),
+        (Ask(path="/x", auth="wrong"), {}, b"Bearer " + client_module.WRONG_KEY.encode()),
         (Ask(path="/x", auth="Basic eDp5"), {}, b"Basic eDp5"),
         (Ask(path="/x", headers=(("Authorization", "Bearer mine"),)), {}, b"Bearer mine"),
     ],
@@ -227,6 +231,31 @@ def test_only_the_asked_key_is_sent(
 
     assert sent == ([] if wanted is None else [wanted])
     assert (KEY.encode() in request) == (wanted is not None and KEY.encode() in wanted)
+
+
+@pytest.mark.parametrize(
+    ("auth", "ask", "wanted"),
+    [
+        ("x-api-key", "key", [b"x-api-key: " + KEY.encode()]),
+        ("bearer", "key:x-api-key", [b"x-api-key: " + KEY.encode()]),
+        ("x-api-key", "key:bearer", [b"authorization: Bearer " + KEY.encode()]),
+        ("x-api-key", "wrong", [b"x-api-key: " + client_module.WRONG_KEY.encode()]),
+        ("x-api-key", "wrong:bearer", [b"authorization: Bearer " + WRONG]),
+        ("x-api-key", "none", []),
+    ],
+    ids=["the profile's", "x-api-key", "bearer", "wrong", "wrong bearer", "none"],
+)
+def test_a_key_travels_as_the_profile_or_the_ask_says(
+    auth: str, ask: str, wanted: list[bytes]
+) -> None:
+    """A key stands in the header that the profile takes it in, or that the ask names, covered."""
+    with lying(reply(OK)) as liar:
+        [got] = make(liar, Ask(path="/x", auth=ask), auth=auth)
+    [request] = liar.requests
+    names = (b"authorization:", b"x-api-key:")
+
+    assert [line for line in request.split(b"\r\n") if line.lower().startswith(names)] == wanted
+    assert KEY.encode() not in b"".join(read.data for read in got.sent)
 
 
 def test_a_request_is_what_was_asked() -> None:

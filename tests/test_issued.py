@@ -28,6 +28,7 @@ def answer(body: bytes, *headers: str) -> Response:
         pytest.param({"data": {"api_key": {"secret": KEY, "id": LONG}}}, [KEY], id="nested"),
         pytest.param({"x": LONG, "token": KEY}, [KEY, LONG], id="the usual name first"),
         pytest.param({"apiSecretOfMine": LONG}, [LONG], id="by its looks"),
+        pytest.param({"email": "a@b.example"}, ["a@b.example"], id="an address"),
         pytest.param({"id": LONG, "key_id": LONG, "created_at": LONG}, [], id="other names"),
         pytest.param({"key": "losi-...cdef0123456"}, [], id="masked"),
         pytest.param({"key": "losi-****************"}, [], id="starred"),

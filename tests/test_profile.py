@@ -68,6 +68,23 @@ def test_a_profile_with_groups_claims_them() -> None:
     assert (profile.group_of("keys.manage"), profile.group_of("chat")) == ("keys", "")
 
 
+def test_some_capabilities_follow_from_others() -> None:
+    """HTTP is everyone's, and event streams are theirs who stream anything."""
+    implied = {
+        name: sorted(load_profile(name).claims_with(()) & {"http", "streams"})
+        for name in ("openai", "omai")
+    }
+
+    assert implied == {"openai": ["http", "streams"], "omai": ["http"]}
+
+
+def test_a_profile_has_the_models_of_the_one_it_extends() -> None:
+    """A vendor's profile asks for the upstream's models where it names none of its own."""
+    models = load_profile("osmapi").models
+
+    assert models["embeddings"] == load_profile("openai").models["embeddings"]
+
+
 def test_an_unknown_group_is_answered_with_the_valid_ones() -> None:
     """A wrong group name raises a usage error that lists the valid names."""
     with pytest.raises(UsageError, match=r"(?s)'image'.*images"):
@@ -110,7 +127,10 @@ def test_a_file_becomes_a_profile(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     groups = '[groups]\nimages = ["images"]\n'
     options = '[options]\nusage_sums = [["prompt_tokens", "completion_tokens"]]\n'
-    file.write_text(TEXT + groups + options + OVERRIDE + "departs = true\n", encoding="utf-8")
+    models = '[models]\nchat = "m"\n'
+    file.write_text(
+        TEXT + models + groups + options + OVERRIDE + "departs = true\n", encoding="utf-8"
+    )
 
     assert module._read_profile(file) == Profile(
         name="a",
@@ -118,7 +138,8 @@ def test_a_file_becomes_a_profile(tmp_path: Path) -> None:
         document="a.yaml",
         base_path="/v1",
         auth="bearer",
-        claims=frozenset({"chat"}),
+        claims=frozenset({"chat", "http"}),
+        models={"chat": "m"},
         groups={"images": frozenset({"images"})},
         overrides=(Override("usage.sum", "So it says.", departs=True),),
         options={"usage_sums": [["prompt_tokens", "completion_tokens"]]},

@@ -247,6 +247,23 @@ def test_there_is_a_demo_account_for_each_vendor_and_plan() -> None:
     assert len(set(keys)) == len(keys)
 
 
+def test_a_word_behind_a_demo_key_opens_an_account_of_its_own() -> None:
+    """Who adds a word to a demo key has its plan and permissions, and an account alone."""
+    state = seeded()
+    first = state.holder("omai", "sk-gateproof-omai-basic")
+    own = state.holder("omai", "sk-gateproof-omai-basic--row-1")
+    narrow = state.holder("losi", "sk-gateproof-losi-readonly--x")
+
+    assert first is not None
+    assert own == state.holder("omai", "sk-gateproof-omai-basic--row-1")
+    assert own is not None
+    assert (own.account, own.plan) == ("omai-basic--row-1", "basic")
+    assert narrow is not None
+    assert narrow.permissions == frozenset({"models"})
+    for wrong in ("sk-gateproof-nobody--x", "sk-gateproof-demo--", "sk-gateproof-demo--A b"):
+        assert state.holder("omai", wrong) is None
+
+
 def test_the_server_tells_of_its_demo_accounts() -> None:
     """Whoever has the server can read how to get in, and what is left."""
     app = App(Journal(0))

@@ -189,9 +189,21 @@ def test_a_model_stands_for_a_use() -> None:
     assert TARGET.model() == "gpt-4o-mini"
 
 
+def test_a_profile_names_models_for_uses_that_the_target_does_not() -> None:
+    """The target's own model for a use goes first, then the profile's, then the chat model."""
+    target = Target(name="t", url="http://x", profile="p", models={"chat": "a", "tools": "b"})
+    defaults = {"chat": "c", "tools": "d", "embeddings": "e"}
+
+    assert [target.model(use, defaults) for use in ("chat", "tools", "embeddings", "vision")] == [
+        "a", "b", "e", "a",
+    ]  # fmt: skip
+    assert [TARGET.model(use, defaults) for use in ("chat", "vision")] == ["c", "c"]
+
+
 def test_an_upstream_model_carries_behaviours() -> None:
     """Behaviours are added to the base model, and the target's own prefix around them."""
     upstream = Upstream("http://x", "mock/{name}", "base")
 
     assert upstream.model("drop-done", "ttft=5") == "mock/base+drop-done+ttft=5"
     assert upstream.model() == "mock/base"
+    assert Upstream("http://x").model("drop-done", default="m") == "m+drop-done"

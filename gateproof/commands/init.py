@@ -104,8 +104,10 @@ def run(args: argparse.Namespace) -> int:
 
 async def _models(target: Target, secrets: Mapping[str, str]) -> list[str]:
     """Return the ids that the target lists; none when its list cannot be read."""
-    async with Client(target, secrets) as client:
-        exchange = await client.exchange(Ask(method="GET", path="/models"))
+    auth = load_profile(target.profile).auth
+    headers = (("anthropic-version", "2023-06-01"),) if auth == "x-api-key" else ()
+    async with Client(target, secrets, auth=auth) as client:
+        exchange = await client.exchange(Ask(method="GET", path="/models", headers=headers))
     if exchange.response is None or exchange.response.status != 200:
         return []
     try:

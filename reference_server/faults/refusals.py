@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ..call import Call
+from ..call import Call, json_of
 from ..errors import ApiError
 from ..jsontext import Json, dumps
 from ..rules import Rule
@@ -248,6 +248,22 @@ def _path_200(reply: Reply) -> Reply:
     if error is None or reply.cause != "unknown_url":
         return reply
     return replace(reply, status=200, body={}, error=False)
+
+
+@fault("media-type-500", "reply", "Answers another content type than JSON with 500.")
+def _media_type_500(reply: Reply) -> Reply:
+    return _status(reply, 415, 500)
+
+
+@fault("media-type-ignored", "request", "Reads a body as JSON, whatever its content type.")
+def _media_type_ignored(call: Call) -> Call:
+    if call.problem is None or call.problem.code != "unsupported_media_type":
+        return call
+    try:
+        payload = json_of({}, call.body)
+    except ApiError as problem:
+        return replace(call, problem=problem)
+    return replace(call, problem=None, payload=payload, model=str(payload.get("model")))
 
 
 @fault("wrong-method-400", "reply", "Answers a wrong method with 400.")

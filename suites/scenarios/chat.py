@@ -66,12 +66,20 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-def ask_chat(use: Use, prompt: Any, *, label: str = "", headers: Any = (), **more: Any) -> Ask:
+def ask_chat(
+    use: Use,
+    prompt: Any,
+    *,
+    label: str = "",
+    headers: Any = (),
+    auth: str = "key",
+    **more: Any,
+) -> Ask:
     """Build a chat request: one user message (or the messages given), and further members."""
     messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
     model = more.pop("model", None) or use.model("chat")
     value = {"model": model, "messages": messages, **more}
-    return Ask.json(PATH, value, label=label, headers=headers)
+    return Ask.json(PATH, value, label=label, headers=headers, auth=auth)
 
 
 def _one(

@@ -21,6 +21,7 @@ __all__ = [
     "MODELS_NO_KEY",
     "NO_KEY",
     "ORPHAN_TOOL_MESSAGE",
+    "TEXT_PLAIN",
     "UNKNOWN_MODEL",
     "UNKNOWN_PATH",
     "WRONG_KEY",
@@ -86,6 +87,16 @@ def MALFORMED_JSON(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a
     """Send a body that ends in the middle of its JSON."""
     whole = Ask.json(CHAT, body(use))
     yield Ask(path=CHAT, headers=whole.headers, body=whole.body[:-9])
+
+
+@scenario("errors.text-plain", needs=["chat", "errors"])
+def TEXT_PLAIN(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Send a right body as text/plain, and without a content type."""
+    whole = Ask.json(CHAT, body(use))
+    yield [
+        Ask(path=CHAT, headers=(("content-type", "text/plain"),), body=whole.body, label="text"),
+        Ask(path=CHAT, body=whole.body, label="none"),
+    ]
 
 
 @scenario("errors.missing-model", needs=["chat", "errors"])

@@ -1,5 +1,6 @@
 """What is asked of the model list: the list itself, one entry of it, and its path with a slash."""
 
+import re
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -8,7 +9,24 @@ from gateproof.dialects import openai
 from gateproof.scenario import Steps, Unanswered, Use, scenario
 from gateproof.transcript import Ask, Exchange
 
-__all__ = ["LIST", "RETRIEVE", "RETRIEVE_SLASH", "TRAILING_SLASH", "listed_ids"]
+from .chat import ask_chat
+
+__all__ = [
+    "ACCEPTED",
+    "LIST",
+    "LIST_AGAIN",
+    "RETRIEVE",
+    "RETRIEVE_SLASH",
+    "TRAILING_SLASH",
+    "listed_ids",
+]
+
+
+# By their names: a list seldom says what a model is for.
+_NO_CHAT = re.compile(
+    r"embed|ada-002|whisper|transcri|tts|speech|audio|voice|image|dall|flux|diffusion|video|sora|veo"
+    r"|moderat|rerank|realtime|instruct-0914|davinci|babbage|search|research"
+)
 
 
 def listed_ids(exchange: Exchange) -> list[str]:
@@ -41,6 +59,22 @@ def _retrieve(model: str) -> Ask:
 def LIST(use: Use) -> Steps:  # noqa: N802, ARG001  # a constant; the path says all
     """Ask for the list of models."""
     yield Ask(method="GET", path="/models")
+
+
+@scenario("models.list-again", needs=["models"])
+def LIST_AGAIN(use: Use) -> Steps:  # noqa: N802, ARG001  # a constant; the path says all
+    """Ask for the list of models twice, one after the other."""
+    yield Ask(method="GET", path="/models")
+    yield Ask(method="GET", path="/models")
+
+
+@scenario("models.accepted", needs=["models", "chat"])
+def ACCEPTED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Ask for the list of models, then chat with the first, the middle and the last of them."""
+    found = _read_ids((yield Ask(method="GET", path="/models")))
+    chat = [name for name in found if not _NO_CHAT.search(name.lower())]
+    few = dict.fromkeys(chat[place] for place in (0, len(chat) // 2, -1)) if chat else {}
+    yield [ask_chat(use, "Say hello in one word.", model=name, label=name) for name in few]
 
 
 @scenario("models.retrieve", needs=["models.retrieve"])
