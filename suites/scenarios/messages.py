@@ -55,6 +55,7 @@ WEATHER: dict[str, Any] = {
         "required": ["city"],
     },
 }
+_SENT_BACK = ("text", "tool_use", "thinking", "redacted_thinking")
 _SHORT = "Say hello in one word."
 _REPEAT = f"Repeat exactly: {TEXT}"
 _ASKED = "What is the weather in Paris?"
@@ -197,9 +198,9 @@ def THINKING(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a const
 
 
 def _content(exchange: Exchange) -> list[dict[str, Any]]:
-    """Return an answer's blocks as they go into the history."""
+    """Return an answer's blocks as they go into the history, those of types that are known."""
     try:
-        return [dict(block) for block in blocks(message(exchange))]
+        return [dict(b) for b in blocks(message(exchange)) if b.get("type") in _SENT_BACK]
     except (Inconclusive, Untestable) as reason:
         raise Unanswered(f"the first turn gave no answer: {reason}") from None
 
