@@ -37,6 +37,7 @@ GROUPS: Mapping[str, str] = {
     "keys are refused meanwhile",
     "login": "begins sessions with the user name and the password of the target",
     "realtime": "opens WebSockets and leaves them again",
+    "thinking": "lets a model think, which is charged as more tokens",
     "undocumented": "asks for what the upstream has and the vendor's own pages do not name",
 }
 """What each group costs or changes, in words for the one who pays."""
