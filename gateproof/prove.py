@@ -263,7 +263,10 @@ def plan_rows(
     kinds = {row["name"]: row["kind"] for row in server.table}
     listed = {(row.group, _base(row.fault)) for row in kills}
     oddities = [
-        row["name"] for row in server.table if row["kind"] == "oddity" and not row.get("required")
+        row["name"]
+        for row in server.table
+        # One that needs a parameter needs a row; a default stands in parentheses.
+        if row["kind"] == "oddity" and (not row.get("parameter") or "(" in row["parameter"])
     ]
     rows = []
     for group in groups:
