@@ -3,10 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: audit example-litellm test check types clean
+.PHONY: audit clients example-litellm test check types clean
 
 example-litellm: $(READY)  ## audit the LiteLLM proxy in front of the reference server
 	$(BIN)/python examples/litellm/run.py
+
+clients: $(READY)  ## the official clients of OpenAI and Anthropic judge the reference server
+	$(BIN)/python tests/clients/run.py $(CLIENTS)
 
 audit: $(READY)  ## start the reference server, audit it, write a report folder
 	$(BIN)/gateproof audit

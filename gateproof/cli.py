@@ -229,7 +229,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         module = importlib.import_module(f"gateproof.commands.{args.verb}")
         run: Callable[[argparse.Namespace], int] = module.run
-        return run(args)
+        status = run(args)
+        sys.stdout.flush()  # here, where a reader that has gone is no error
+        return status  # noqa: TRY300  # what follows are the ways in which it may not come to this
     except GateproofError as error:
         sys.stderr.write(f"gateproof: {error}\n")
         return error.exit_status

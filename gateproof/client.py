@@ -199,9 +199,8 @@ class Client:
         self._patience = patience
         self._retry_5xx = retry_5xx
         self._gate = asyncio.Semaphore(target.concurrency)
-        self._http = httpx.AsyncClient(
-            transport=_Transport(), follow_redirects=False, trust_env=False
-        )
+        self._transport = _Transport()
+        self._http = httpx.AsyncClient(transport=self._transport, trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -332,7 +331,8 @@ class Client:
         response: httpx.Response | None = None
         try:
             async with asyncio.timeout(ask.cancel_after_s):
-                response = await self._http.send(request, stream=True)
+                # Not by the client: it keeps cookies for what comes next, and reads redirects.
+                response = await self._transport.handle_async_request(request)
                 async for part in response.aiter_raw():
                     if ask.cancel_after_events is not None:
                         frames += len(decoder.feed(part, 0))

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 from gateproof.errors import TargetError, UsageError, unknown_name
 from gateproof.measure import LoadSummary, measure_folder
 
-__all__ = ["SCENARIOS", "LoadRun", "origin_of", "refuse_foreign", "run_load"]
+__all__ = ["SCENARIOS", "LoadRun", "check_load", "origin_of", "refuse_foreign", "run_load"]
 
 SCENARIOS: Final[dict[str, str]] = {
     "chat-steady": "streamed chat, closed model: N users, each asks again after its answer",
@@ -100,8 +100,7 @@ def refuse_foreign(base_url: str, allowed_origin: str | None) -> None:
     named = f"; the origin named is {allowed_origin}" if allowed_origin else ""
     raise UsageError(
         f"{origin} is not on loopback, and load may not be put on it unasked{named}.",
-        "If you may load it, write load_allowed = true and a budget beside the target in "
-        "gateproof.toml; its origin is then the one that may be loaded.",
+        "If you may load it, say so in its table of gateproof.toml: load_allowed = true.",
     )
 
 
@@ -114,7 +113,7 @@ def run_load(
     lag_max_ms. Raises UsageError for what cannot be run, and TargetError when no connection could
     be made at all. After Ctrl-C the samples so far are measured and KeyboardInterrupt goes on.
     """
-    _check(run)
+    check_load(run)
     run.out_dir.mkdir(parents=True, exist_ok=True)
     if any(run.out_dir.glob("samples.*.bin")):
         raise UsageError(f"{run.out_dir} holds a load run already.", "Give an empty folder.")
@@ -150,8 +149,8 @@ def run_load(
     return summary
 
 
-def _check(run: LoadRun) -> None:
-    """Refuse what cannot be meant."""
+def check_load(run: LoadRun) -> None:
+    """Refuse what cannot be meant, before anything is written or sent."""
     if run.scenario not in SCENARIOS:
         raise unknown_name("load scenario", run.scenario, SCENARIOS)
     refuse_foreign(run.target_base_url, run.allow_load_origin)

@@ -183,7 +183,7 @@ def _generator(
 
 
 def _verdict(
-    generator: Mapping[str, Any], ttft_ms: Spread, answered: int, *, complete: bool
+    generator: Mapping[str, Any], ttft_ms: Spread, due: int, answered: int, *, complete: bool
 ) -> dict[str, Any]:
     """Judge the generator: a run in which it was the bottleneck is invalid, and says why."""
     lag_limit = round(max(_LAG_FLOOR_MS, _LAG_SHARE * (ttft_ms.p50 or 0.0)), 3)
@@ -221,10 +221,15 @@ def _verdict(
         for row in limits
         if not row["ok"]
     ]
+    # First what makes all figures void, then what makes them wrong.
+    void = []
+    if not due:
+        void.append("the run ended before a request was due behind its warm-up: make it longer")
+    elif not answered:
+        void.append("no request was answered in full in the measured window")
     if not complete:
-        reasons.append("the run was cut short")
-    if not answered:
-        reasons.append("no request was answered in full in the measured window")
+        void.append("the run was cut short")
+    reasons = [*void, *reasons]
     return {"valid": not reasons, "reasons": reasons, "limits": limits}
 
 
@@ -297,7 +302,11 @@ def measure(
             "warm_up": warm_up,
         },
         verdict=_verdict(
-            about, spreads["ttft_ms"], len(answered), complete=generator.stop_ns is not None
+            about,
+            spreads["ttft_ms"],
+            len(rows),
+            len(answered),
+            complete=generator.stop_ns is not None,
         ),
         notes=_notes(requests, differ, len(with_usage), spreads["ttft_ms"]),
         requests=requests,

@@ -17,6 +17,7 @@ from gateproof.transcript import Ask, Exchange
 __all__ = ["probe"]
 
 PROBE_TIMEOUT_S = 15.0
+NOBODY = "gp-nobody"  # a canary that no request carries: the answer is short
 
 
 def probe(target: Target, secrets: Mapping[str, str]) -> None:
@@ -26,7 +27,7 @@ def probe(target: Target, secrets: Mapping[str, str]) -> None:
         idle_timeout_s=min(target.idle_timeout_s, PROBE_TIMEOUT_S),
         total_timeout_s=min(target.total_timeout_s, PROBE_TIMEOUT_S),
     )
-    models, chat = asyncio.run(_ask(quick, secrets))
+    models, chat, journal = asyncio.run(_ask(quick, secrets))
     for exchange in (models, chat):
         if exchange.ended == "refused":
             raise TargetError(
@@ -34,12 +35,23 @@ def probe(target: Target, secrets: Mapping[str, str]) -> None:
                 _refusal_hint(target, exchange.error),
             )
     if models.response is None and chat.response is None:
+        if not models.received and models.ended.endswith("timeout"):
+            raise TargetError(
+                f"What listens at {target.url} takes connections and says nothing ({chat.error}).",
+                "Look at host, port and scheme, and whether the gateway hangs.",
+            )
         raise TargetError(
             f"What listens at {target.url} does not answer in HTTP/1.1 "
             f"({chat.ended}{': ' + chat.error if chat.error else ''}).",
             "Look at host, port and scheme of the base URL.",
         )
     answers = [e.response for e in (models, chat) if e.response is not None]
+    if all(300 <= a.status < 400 for a in answers):
+        to = next((a.header("location") for a in answers if a.header("location")), "nowhere")
+        raise TargetError(
+            f"{target.url} redirects (status {answers[0].status}) to {to!r}.",
+            "It is not followed, since the key would go with it. Give the base URL it leads to.",
+        )
     if all(a.media_type == "text/html" for a in answers):
         raise TargetError(
             f"{target.url} answers with web pages (status {answers[-1].status}, text/html), "
@@ -53,6 +65,13 @@ def probe(target: Target, secrets: Mapping[str, str]) -> None:
             "Set the variable to a key of this gateway."
             if target.key_env
             else "Name the variable that holds the key: --key-env NAME.",
+        )
+    if journal:
+        assert target.upstream is not None
+        raise TargetError(
+            f"The controlled upstream {target.upstream.url} has no journal to read: {journal}.",
+            "It is to be a reference server of ours: gateproof serve --port 9090. Give its address "
+            "without a path, or leave the upstream out.",
         )
     _require_model(target, models)
     if all(a.status in (404, 405) for a in answers):
@@ -81,13 +100,26 @@ def _require_model(target: Target, models: Exchange) -> None:
         )
 
 
-async def _ask(target: Target, secrets: Mapping[str, str]) -> tuple[Exchange, Exchange]:
+async def _ask(target: Target, secrets: Mapping[str, str]) -> tuple[Exchange, Exchange, str]:
+    """Ask the target twice, and its upstream whether it keeps a journal; say why not."""
     async with Client(target, secrets, patience=0) as client:
-        models, chat = await asyncio.gather(
+        models, chat, journal = await asyncio.gather(
             client.exchange(Ask(method="GET", path="/models")),
             client.exchange(Ask.json("/chat/completions", {})),
+            _journal(target, client),
         )
-    return models, chat
+    return models, chat, journal
+
+
+async def _journal(target: Target, client: Client) -> str:
+    if target.upstream is None:
+        return ""
+    try:
+        answer = await client.fetch_json(f"{target.upstream.url}/_journal?canary={NOBODY}")
+    except Exception as error:  # noqa: BLE001  # whatever it is, there is no journal
+        return str(error).partition("\n")[0] or type(error).__name__
+    kept = isinstance(answer, dict) and isinstance(answer.get("entries"), list)
+    return "" if kept else "its answer holds no entries"
 
 
 def _refusal_hint(target: Target, error: str) -> str:

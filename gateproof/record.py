@@ -9,14 +9,15 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gateproof.client import Client
 from gateproof.profile import GROUPS, Profile
 from gateproof.redact import cover_text
-from gateproof.scenario import Scenario, Unanswered, Use, canary_of
+from gateproof.scenario import Scenario, Steps, Unanswered, Use, canary_of
 from gateproof.target import Target
-from gateproof.transcript import OWN_ERROR, Exchange, Transcript
+from gateproof.transcript import OWN_ERROR, Ask, Exchange, Transcript
 
 __all__ = ["record", "unclaimed"]
 
@@ -64,42 +65,72 @@ async def record(
 
     ``cases`` is how many requests a generative scenario may make.
     """
+    uses = {
+        item.name: Use(client.target, profile, canary_of(run, item.name), seed, cases)
+        for item in scenarios
+    }
+    begun: dict[str, _Begun] = {}
 
     async def run_one(item: Scenario) -> None:
-        use = Use(client.target, profile, canary_of(run, item.name), seed, cases)
-        on_done(await _record_one(item, use, client))
+        first = begun.get(item.name) or _begin(item, uses[item.name])
+        on_done(await _record_one(item, uses[item.name], client, first))
 
+    async def compute() -> None:
+        """Let the generative scenarios compute while answers are waited for, one by one."""
+        for item in generative:
+            begun[item.name] = await asyncio.to_thread(_begin, item, uses[item.name])
+
+    generative = [item for item in scenarios if item.generative]
+    alone = [item for item in scenarios if item.alone and not item.generative]
+    others = [item for item in scenarios if not (item.generative or item.alone)]
     async with asyncio.TaskGroup() as group:
-        for item in scenarios:
-            if not (item.generative or item.alone):
-                group.create_task(run_one(item))
-    for item in sorted(scenarios, key=lambda item: item.generative):
-        if item.generative or item.alone:
-            await run_one(item)
+        for item in sorted(others, key=lambda item: -item.rounds):
+            group.create_task(run_one(item))
+        group.create_task(compute())
+    for item in alone:
+        await run_one(item)
+    async with asyncio.TaskGroup() as group:
+        for item in generative:
+            group.create_task(run_one(item))
 
 
-async def _record_one(item: Scenario, use: Use, client: Client) -> Transcript:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A scenario that has come to its first requests, or to what kept it from them."""
+
+    steps: Steps
+    asked: Ask | Sequence[Ask] = ()
+    ended: Exception | None = None
+
+
+def _begin(item: Scenario, use: Use) -> _Begun:
+    steps = item(use)
+    try:
+        return _Begun(steps, steps.send(None))
+    except Exception as error:  # noqa: BLE001  # _record_one tells what it means
+        return _Begun(steps, ended=error)
+
+
+async def _record_one(item: Scenario, use: Use, client: Client, begun: _Begun) -> Transcript:
     exchanges: list[Exchange] = []
     problem = ""
-    steps = item(use)
-    answer: Any = None
-    while True:
-        try:
-            asked = steps.send(answer)
-            asks = [asked] if not isinstance(asked, Sequence) else list(asked)
+    steps, asked = begun.steps, begun.asked
+    try:
+        if begun.ended is not None:
+            raise begun.ended  # noqa: TRY301  # it is told like those of later steps
+        while True:
+            asks = [asked] if isinstance(asked, Ask) else list(asked)
             made = await asyncio.gather(
                 *(client.exchange(ask, retry_429=item.retry_429) for ask in asks)
             )
-        except StopIteration:
-            break
-        except Unanswered as reason:
-            problem = str(reason)
-            break
-        except Exception as error:  # noqa: BLE001  # one scenario's bug must not end the run
-            problem = f"{OWN_ERROR}{type(error).__name__}: {error}"
-            break
-        exchanges += made
-        answer = made if isinstance(asked, Sequence) else made[0]
+            exchanges += made
+            asked = steps.send(made[0] if isinstance(asked, Ask) else made)
+    except StopIteration:
+        pass
+    except Unanswered as reason:
+        problem = str(reason)
+    except Exception as error:  # noqa: BLE001  # one scenario's bug must not end the run
+        problem = f"{OWN_ERROR}{type(error).__name__}: {error}"
     steps.close()
     journal = None
     if item.journal and client.target.upstream is not None and exchanges:

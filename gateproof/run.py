@@ -10,7 +10,8 @@
 - ``note``: a sentence for the reader;
 - ``footer``: end, counts by verdict, requests made, exit status.
 
-A file without a footer is of a run that was cut short; what it has is still good.
+A file without a footer, or whose last one says 130, is of a run that was cut short; what it has is
+still good.
 """
 
 import dataclasses
@@ -35,6 +36,7 @@ from gateproof.target import Target
 from gateproof.transcript import Transcript, from_json, to_json
 
 __all__ = [
+    "INTERRUPTED",
     "Run",
     "RunWriter",
     "claim_folder",
@@ -47,6 +49,7 @@ __all__ = [
 
 FORMAT = 1
 RUN_FILE = "run.jsonl"
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 # What a row must have to be read; one that lacks it counts as damaged.
 _NEEDED: Mapping[str, Mapping[str, type]] = {
     "header": {"run": str, "target": dict, "profile": dict},
@@ -120,7 +123,6 @@ class RunWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "transcripts").mkdir(exist_ok=True)
         self._file = (folder / RUN_FILE).open("a", encoding="utf-8")
         self._counts: Counter[str] = Counter()
         self._requests = 0
@@ -198,6 +200,7 @@ class RunWriter:
         """Keep a transcript, and one line for each of its exchanges."""
         name = f"transcripts/{transcript.scenario}.json"
         path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
         partial = path.with_suffix(".part")
         partial.write_text(json.dumps(to_json(transcript), ensure_ascii=False), "utf-8")
         partial.replace(path)
@@ -274,6 +277,11 @@ class Run:
     footer: Mapping[str, Any] | None
     damaged: int = field(default=0)
 
+    @property
+    def complete(self) -> bool:
+        """Tell whether the run came to its end."""
+        return self.footer is not None and self.footer["exit"] != INTERRUPTED
+
 
 def read_run(folder: Path) -> Run:
     """Read a run folder; lines that are not whole are counted, not fatal."""
@@ -282,7 +290,7 @@ def read_run(folder: Path) -> Run:
         lines = path.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         raise UsageError(
-            f"There is no run in {folder}.", f"Give a folder that holds a {RUN_FILE}."
+            f"There is no run in {str(folder)!r}.", f"Give a folder that holds a {RUN_FILE}."
         ) from None
     rows: dict[str, list[dict[str, Any]]] = {}
     damaged = 0

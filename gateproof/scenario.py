@@ -57,9 +57,10 @@ class Scenario:
 
     ``journal`` asks for the upstream's journal when it is over. ``retry_429`` is off where a 429
     is what the scenario wants to see. ``generative`` scenarios compute for a while before they ask,
-    so they are made after all others, whose arrival times they would disturb. ``alone`` is for
-    scenarios whose arrival times are judged: nothing else is asked meanwhile, since a gateway that
-    is busy with our other requests would look like one that gathers chunks. ``requests`` is how
+    once, for all at the same time; they are made after all others. ``alone`` is for scenarios whose
+    arrival times are judged: nothing else is asked or computed meanwhile, since a gateway that is
+    busy with our other requests would look like one that gathers chunks. ``rounds`` is how many
+    answers it waits for in turn (or lasts as long as): the longest begin first. ``requests`` is how
     many it makes at most; one of an opt-in group says it, so that a run can tell beforehand.
     """
 
@@ -72,6 +73,7 @@ class Scenario:
     generative: bool = False
     alone: bool = False
     requests: int = 0
+    rounds: int = 1
 
     @property
     def place(self) -> tuple[str, str]:
@@ -95,6 +97,7 @@ def scenario(
     generative: bool = False,
     alone: bool = False,
     requests: int = 0,
+    rounds: int = 1,
 ) -> Callable[[Callable[[Use], Steps]], Scenario]:
     """Register a generator function as a scenario; its docstring says what it does."""
 
@@ -109,6 +112,7 @@ def scenario(
             generative,
             alone,
             requests,
+            rounds,
         )
         known = SCENARIOS.get(name)
         if known is not None and known.place != made.place:

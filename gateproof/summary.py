@@ -12,7 +12,16 @@ from typing import Any
 
 from gateproof.run import ORDER, Run, worst
 
-__all__ = ["TESTED", "headline", "print_summary", "sentence", "shown_verdict", "told", "verdicts"]
+__all__ = [
+    "TESTED",
+    "headline",
+    "kept",
+    "print_summary",
+    "sentence",
+    "shown_verdict",
+    "told",
+    "verdicts",
+]
 
 SHOWN = ("error", "fail", "untestable", "inconclusive", "warn", "departs", "waived")
 # The verdicts of checks that came to a judgment.
@@ -38,12 +47,12 @@ def told(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def sentence(counts: Mapping[str, int], loads: int) -> str:
-    """Return a run's verdict in one sentence, from its checks by verdict and its load runs."""
+def sentence(counts: Mapping[str, int], loads: Sequence[Mapping[str, Any]]) -> str:
+    """Return a run's verdict in one sentence, from its checks by verdict and its load rows."""
     tested = sum(counts.get(verdict, 0) for verdict in TESTED)
     broken, untestable = counts.get("fail", 0), counts.get("untestable", 0)
     if not sum(counts.values()):
-        return "No promise was tested; load was measured" if loads else "Nothing was tested"
+        return _of_load(loads) if loads else "Nothing was judged"
     if broken:
         said = (
             f"{broken} of {told(tested, 'tested promise')} {'is' if broken == 1 else 'are'} broken"
@@ -63,6 +72,23 @@ def sentence(counts: Mapping[str, int], loads: int) -> str:
     return said
 
 
+def _of_load(loads: Sequence[Mapping[str, Any]]) -> str:
+    verdicts = [row["summary"].get("verdict") for row in loads]
+    invalid = any(isinstance(said, Mapping) and said.get("valid") is False for said in verdicts)
+    return "No promise was tested; load was " + (
+        "measured, but the run is not valid" if invalid else "measured"
+    )
+
+
+def kept(folder: Path, *, transcripts: bool = True) -> str:
+    """Return what is said of a run that was interrupted: where it is, and what can be done."""
+    judge = f", and `gateproof judge {folder}` judges it" if transcripts else ""
+    return (
+        f"\nWhat was recorded is in {folder}; "
+        f"`gateproof report {folder}` makes a page of it{judge}.\n"
+    )
+
+
 def print_summary(run: Run, report: Path | None) -> None:
     """Print a run's summary to standard output."""
     target = run.header["target"]
@@ -75,11 +101,11 @@ def print_summary(run: Run, report: Path | None) -> None:
     if run.results:
         parts = ", ".join(f"{counts[name]} {name}" for name in reversed(ORDER) if counts[name])
         out += ["", f"{told(len(by_check), 'check')}: {parts}."]
-        out += [f"{sentence(counts, len(run.loads))}."]
+        out += [f"{sentence(counts, run.loads)}."]
     for load in run.loads:
         out += ["", f"load {load['scenario']}: {headline(load['summary'])}"]
     out += [safe(note) for note in run.notes]
-    if run.footer is None:
+    if not run.complete:
         out.append("This run was cut short.")
     if report is not None:
         out += ["", f"Report: {report}"]
@@ -103,6 +129,10 @@ def headline(summary: Mapping[str, Any]) -> str:
 
     arrivals = part("plan", "arrivals")
     said = []
+    if part("verdict", "valid") is False:
+        reasons = part("verdict", "reasons")
+        first = str(reasons[0]) if isinstance(reasons, Sequence) and reasons else "no reason given"
+        said.append(f"INVALID ({first})")
     if arrivals == "closed" and number(part("plan", "users")):
         said.append(f"closed, {told(part('plan', 'users'), 'user')}")
     elif isinstance(arrivals, str):
@@ -111,15 +141,16 @@ def headline(summary: Mapping[str, Any]) -> str:
     due, answered = part("requests", "due"), part("requests", "answered")
     if number(due) and number(answered):
         said.append(f"{answered:,} of {told(due, 'request')} answered")
+    failed = part("requests", "failed")
+    if number(failed) and failed:
+        said.append(f"{failed:,} failed")
     for name, rank in (("TTFT", "p50"), ("TTFT", "p99")):
         value = part("metrics", "ttft_ms", rank)
         if number(value):
             said.append(f"{name} {rank} {value:.1f} ms")
     tokens = part("rates", "tokens_per_s")
-    if number(tokens):
+    if number(tokens) and answered != 0:
         said.append(f"{tokens:,.0f} tokens/s")
-    if part("verdict", "valid") is False:
-        said.append("INVALID: the generator cannot be trusted")
     return safe("; ".join(said)) or "see the report"
 
 

@@ -47,6 +47,11 @@ class Schedule:
         self._timing = timing
         self._random = Random(seed) if timing.jitter_ns else None  # noqa: S311  # not for secrets
 
+    @property
+    def steady_ns(self) -> int | None:
+        """The time between two tokens when it is always the same, or None."""
+        return self._timing.itl_ns if self._random is None else None
+
     def at(self, place: int) -> int:
         """Return when the token at this place is due."""
         timing = self._timing

@@ -9,6 +9,7 @@ A client that leaves is noticed at once, before the first byte of its answer too
 
 import asyncio
 import itertools
+import os
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -70,6 +71,13 @@ _serial = itertools.count(1)
 class Connection(asyncio.Protocol):
     """Reads requests, has them answered, and plays the answers."""
 
+    __slots__ = (
+        "_began_at", "_body", "_body_bytes", "_completed", "_deaf", "_draining", "_head_bytes",
+        "_headers", "_in_body", "_living", "_number", "_parser", "_player", "_reading_head",
+        "_url", "_waiting", "app", "clock", "heard_at", "loop", "number", "paused", "settings",
+        "transport",
+    )  # fmt: skip
+
     def __init__(self, app: App, settings: Settings, clock: Clock, living: set[Any]) -> None:
         self.app = app
         self.settings = settings
@@ -80,6 +88,7 @@ class Connection(asyncio.Protocol):
         self.paused = False
         self.heard_at = self.loop.time()
         self._living = living
+        self._number = -1
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[_Waiting] = deque()
         self._player: Player | None = None
@@ -94,6 +103,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = cast("asyncio.Transport", transport)
+        self._number = transport.get_extra_info("socket").fileno()
         self._living.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -108,6 +118,27 @@ class Connection(asyncio.Protocol):
         if self._player is not None:
             self._player.leave()
         return False
+
+    def write(self, data: bytes) -> None:
+        """Write at once what the kernel takes, and leave the rest to the transport.
+
+        The transport would wait for the end of this turn of the loop, and costs as much again.
+        """
+        transport = self.transport
+        if transport.is_closing():
+            return
+        if not transport.get_write_buffer_size():
+            try:
+                taken = os.write(self._number, data)
+            except BlockingIOError:
+                taken = 0
+            except OSError:
+                transport.abort()
+                return
+            if taken == len(data):
+                return
+            data = data[taken:]
+        transport.write(data)
 
     def pause_writing(self) -> None:
         """Stop this connection's player: nobody reads."""

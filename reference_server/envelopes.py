@@ -49,11 +49,10 @@ def anthropic(error: ApiError, _call: "Call | None", id_: str) -> tuple[int, Jso
     """Write an error as Anthropic does (Errors): its type follows from its status."""
     rest = "api_error" if error.status >= 500 else "invalid_request_error"
     type_ = _ANTHROPIC_TYPES.get(error.status, rest)
-    return error.status, {
-        "type": "error",
-        "error": {"type": type_, "message": error.message},
-        "request_id": id_,
-    }
+    written: dict[str, Json] = {"type": type_, "message": error.message}
+    if error.details is not None:
+        written["details"] = error.details
+    return error.status, {"type": "error", "error": written, "request_id": id_}
 
 
 def losi(error: ApiError, call: "Call | None", id_: str) -> tuple[int, Json]:

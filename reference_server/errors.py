@@ -6,7 +6,7 @@ one message and exit status 2, or an error answer when the name came in a URL or
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = ["ApiError", "OptionError", "unknown"]
 
@@ -27,6 +27,7 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         headers: tuple[tuple[str, str], ...] = (),
+        details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -35,6 +36,7 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.headers = headers
+        self.details = details
 
 
 def unknown(what: str, name: str, valid: Iterable[str]) -> OptionError:

@@ -216,6 +216,14 @@ def check_messages(payload: Mapping[str, Any], version: str) -> None:
     """Refuse a request for an answer that breaks a rule of a field or between fields."""
     check_fields(payload, MESSAGE_FIELDS, "model", "messages", "max_tokens")
     _check_input(payload, version)
+    if payload.get("thread") is not None:
+        # Later clients go on without threads, if they are refused in these very words; a thread
+        # that is ignored would lose the conversation (measured with anthropic-sdk-python 2.11.0).
+        raise ApiError(
+            400,
+            "thread: message threads are not supported here.",
+            details={"error_code": "thread_unsupported_request", "unsupported": ["thread"]},
+        )
     thinking = payload.get("thinking") or {}
     if thinking.get("type") == "enabled" and thinking["budget_tokens"] >= payload["max_tokens"]:
         raise ApiError(400, "thinking.budget_tokens must be less than max_tokens.")

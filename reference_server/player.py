@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from .journal import Entry
 from .script import Step
@@ -28,17 +28,21 @@ _MS = 1_000_000
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
+Act: TypeAlias = Callable[[], Callable[[], None] | None]
+"""What is done at its time; what it returns is done when all else that is due has been done."""
+
+
 class Clock:
     """Calls functions at absolute times, in steps of a millisecond and never early."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._slots: dict[int, list[Callable[[], None]]] = {}
+        self._slots: dict[int, list[Act]] = {}
         self._due: list[int] = []
         self._armed: int | None = None
         self._handle: asyncio.TimerHandle | None = None
 
-    def at(self, due_ns: int, act: Callable[[], None]) -> None:
+    def at(self, due_ns: int, act: Act) -> None:
         """Call the function in the millisecond after the time has come."""
         slot = due_ns // _MS + 1
         waiting = self._slots.get(slot)
@@ -62,9 +66,14 @@ class Clock:
         # What is added meanwhile does not arm a timer: the nearest slot is known when all is done.
         self._armed = 0
         now = time.monotonic_ns() // _MS
+        rest: list[Callable[[], None]] = []
         while self._due and self._due[0] <= now:
             for act in self._slots.pop(heapq.heappop(self._due)):
-                act()
+                afterwards = act()
+                if afterwards is not None:
+                    rest.append(afterwards)
+        for afterwards in rest:
+            afterwards()
         self._armed = self._handle = None
         if self._due:
             self._arm(self._due[0])
@@ -78,12 +87,20 @@ class Stage(Protocol):
     loop: asyncio.AbstractEventLoop
     paused: bool
 
+    def write(self, data: bytes) -> None:
+        """Send bytes, in the order of the calls."""
+
     def played(self, *, close: bool) -> None:
         """Take notice that the script is over, and whether the connection has to end."""
 
 
 class Player:
     """Plays one script on one connection."""
+
+    __slots__ = (
+        "_base_ns", "_close", "_detached", "_entry", "_held", "_left", "_over", "_settle",
+        "_stage", "_steps", "_turn", "_written_ns", "waits",
+    )  # fmt: skip
 
     def __init__(
         self, stage: Stage, steps: Iterator[Step], base_ns: int, entry: Entry | None, *,
@@ -101,6 +118,7 @@ class Player:
         self._held: Step | None = None
         self._left = False
         self._over = False
+        self._written_ns = 0
         self.waits = False
 
     def play(self) -> None:
@@ -162,41 +180,63 @@ class Player:
         if self._stage.paused and not self._left:
             return  # resumed by the connection
         self.waits = True
-        self._stage.loop.call_soon(self._wake)
+        self._stage.loop.call_soon(self._resume)
 
-    def _wake(self) -> None:
+    def _resume(self) -> None:
+        self.waits = False
+        if not self._stage.paused or self._left:
+            self.play()
+
+    def _wake(self) -> Callable[[], None] | None:
         """Go on at the time of the step that is held.
 
-        The commonest case by far has its own way: one step is due, and the next one is not.
+        The commonest case by far has its own way: one step is due, and the next one is not. It is
+        written now, and what follows from that is left until all that are due are written: the
+        writes are earlier, and cost less when the kernel is asked by one short loop.
         """
         self.waits = False
         stage = self._stage
-        step = self._held
         if stage.paused and not self._left:
-            return  # resumed by the connection
+            return None  # resumed by the connection
+        step = self._held
         now_ns = time.monotonic_ns()
         if (
-            step is not None
-            and self._base_ns + step.at_ns <= now_ns
-            and not (step.act or step.alone or self._left or self._over)
+            step is None
+            or self._base_ns + step.at_ns > now_ns
+            or step.act
+            or step.alone
+            or self._left
+            or self._over
         ):
-            if self._entry is not None:
-                self._entry.sent(now_ns, len(step.data), step.label)
-            stage.transport.write(step.data)
-            try:
-                step = self._held = next(self._steps, None)
-            except Exception:  # noqa: BLE001  # as in play
-                self._fail()
-                return
-            if step is None:
-                self._end("complete")
-                return
-            due_ns = self._base_ns + step.at_ns
-            if due_ns > now_ns:
-                self.waits = True
-                stage.clock.at(due_ns, self._wake)
-                return
-        self.play()
+            self.play()
+            return None
+        self.waits = True  # nobody else may go on before
+        self._written_ns = now_ns
+        stage.write(step.data)
+        return self._written
+
+    def _written(self) -> None:
+        """Note the step that was held and is written, and hold the next one."""
+        self.waits = False
+        step = self._held
+        if self._over or step is None:
+            return
+        if self._entry is not None:
+            self._entry.sent(self._written_ns, len(step.data), step.label)
+        try:
+            step = self._held = next(self._steps, None)
+        except Exception:  # noqa: BLE001  # as in play
+            self._fail()
+            return
+        if step is None:
+            self._end("complete")
+            return
+        due_ns = self._base_ns + step.at_ns
+        if due_ns > self._written_ns:
+            self.waits = True
+            self._stage.clock.at(due_ns, self._wake)
+        else:
+            self.play()
 
     def _write(self, batch: list[Step]) -> None:
         if not batch:
@@ -208,7 +248,7 @@ class Player:
                 entry.sent(at_ns, len(step.data), step.label)
         if not self._left:
             data = batch[0].data if len(batch) == 1 else b"".join([step.data for step in batch])
-            self._stage.transport.write(data)
+            self._stage.write(data)
 
     def _act(self, step: Step) -> None:
         if self._entry is not None:

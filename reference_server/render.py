@@ -4,14 +4,15 @@ The stream is written from templates: a chunk is its choice's beginning, the tok
 bytes, since a load run is mostly this.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 
 from .chat import Choice, Completion, Schedule
 from .jsontext import Json, dumps
-from .script import Step
+from .script import Events, Step, event_chunk
 from .tokens import tokenize
 
 __all__ = ["body_of", "chunks_of"]
@@ -176,13 +177,18 @@ def _role(completion: Completion, choice: Choice) -> bytes:
     )
 
 
-def chunks_of(
+def _usage(completion: Completion, template: _Template) -> bytes:
+    tail = dumps({"usage": completion.usage, **(completion.extra or {})})
+    return template.top + b"]," + tail[1:]
+
+
+def _in_turns(
     completion: Completion,
     schedule: Schedule,
     *,
     usage_asked: bool,
     usage_sent: bool,
-    show_reasoning: bool = False,
+    show_reasoning: bool,
 ) -> Iterator[Step]:
     """Write a completion as the JSON texts of a stream's events, the choices' tokens in turns."""
     at_ns = schedule.at(0)
@@ -209,6 +215,63 @@ def chunks_of(
                 yield Step(at_ns, pair[0], pair[1])
         place += 1
     if usage_sent and completion.usage is not None:
-        tail = dumps({"usage": completion.usage, **(completion.extra or {})})
-        yield Step(at_ns, templates[0].top + b"]," + tail[1:], "usage")
+        yield Step(at_ns, _usage(completion, templates[0]), "usage")
     yield Step(at_ns, b"[DONE]", "done")
+
+
+_step = partial(tuple.__new__, Step)
+
+
+def _wired(
+    completion: Completion, schedule: Schedule, *, usage_asked: bool, usage_sent: bool
+) -> Generator[Step, None, int]:
+    """Write the stream of one choice of text as chunks: a load run is mostly this loop.
+
+    It is ``_in_turns``, ``sse`` and ``chunked`` in one. Returns the time of the last step.
+    """
+    (choice,) = completion.choices
+    template = _Template(completion, choice.index, usage_asked=usage_asked)
+    at_ns = schedule.at(0)
+    yield Step(at_ns, event_chunk(template.chunk(_role(completion, choice))), "role")
+    front = b'\r\ndata: %b{"content":' % template.before
+    back = b"}%b\n\n\r\n" % template.after
+    size = len(front) + len(back) - 4  # without the two line ends around the chunk
+    write, make, steady = orjson.dumps, _step, schedule.steady_ns
+    for place, token in enumerate(choice.tokens):
+        if place:
+            at_ns = max(at_ns, schedule.at(place)) if steady is None else at_ns + steady
+        text = write(token)
+        data = b"%x%b%b%b" % (size + len(text), front, text, back)
+        yield make((at_ns, data, "content", False, ""))
+    yield Step(at_ns, event_chunk(template.last(choice.finish)), "finish")
+    if usage_sent and completion.usage is not None:
+        yield Step(at_ns, event_chunk(_usage(completion, template)), "usage")
+    yield Step(at_ns, event_chunk(b"[DONE]"), "done")
+    return at_ns
+
+
+def chunks_of(
+    completion: Completion,
+    schedule: Schedule,
+    *,
+    usage_asked: bool,
+    usage_sent: bool,
+    show_reasoning: bool = False,
+) -> Iterator[Step]:
+    """Return the events of a completion: an ``Events`` where the fast way is the same."""
+    bare = _in_turns(
+        completion, schedule, usage_asked=usage_asked, usage_sent=usage_sent,
+        show_reasoning=show_reasoning,
+    )  # fmt: skip
+    first = completion.choices[0]
+    if (
+        len(completion.choices) > 1
+        or completion.logprobs is not None
+        or first.calls
+        or (show_reasoning and first.reasoning)
+    ):
+        return bare
+    wired = partial(
+        _wired, completion, schedule, usage_asked=usage_asked, usage_sent=usage_sent
+    )  # fmt: skip
+    return Events(bare, wired)

@@ -11,7 +11,7 @@ a reply says what is announced, which need not be what is sent.
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -19,10 +19,12 @@ from typing import NamedTuple
 
 __all__ = [
     "JSON",
+    "Events",
     "Reply",
     "Step",
     "chunked",
     "common_headers",
+    "event_chunk",
     "frame_body",
     "frame_stream",
     "head",
@@ -49,6 +51,28 @@ class Step(NamedTuple):
 def chunked(data: bytes) -> bytes:
     """Frame bytes as one chunk of the chunked transfer coding."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Events:
+    """The events of a stream, which can also be had as the chunks that go on the wire.
+
+    Iterated, each step is one event's JSON text. Where nothing acts on events, ``wired`` gives the
+    same stream framed already, as fast as it can be made: it returns the time of its last step.
+    """
+
+    __slots__ = ("_bare", "wired")
+
+    def __init__(
+        self, bare: Iterator[Step], wired: Callable[[], Generator[Step, None, int]]
+    ) -> None:
+        self._bare = bare
+        self.wired = wired
+
+    def __iter__(self) -> Iterator[Step]:
+        return self._bare
+
+    def __next__(self) -> Step:
+        return next(self._bare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +197,7 @@ def frame_body(reply: Reply, text: bytes, *, close: bool) -> Iterator[Step]:
     yield from _ending(reply, reply.at_ns)
 
 
-def _event_chunk(data: bytes) -> bytes:
+def event_chunk(data: bytes) -> bytes:
     """Frame the data of an event as an event and that as a chunk, in one go."""
     return b"%x\r\ndata: %b\n\n\r\n" % (len(data) + 8, data)
 
@@ -189,7 +213,7 @@ def frame_stream(
     framing = reply.framing or "chunked"
     wrap = reply.chunk if framing == "chunked" else bytes
     if bare and wrap is chunked:
-        wrap = _event_chunk
+        wrap = event_chunk
     elif bare:
         events = sse(events)
     if framing == "length":
@@ -204,6 +228,9 @@ def frame_stream(
     yield Step(at_ns, head(reply, headers), "head")
     if reply.head_only:
         return
+    if wrap is event_chunk and isinstance(events, Events):
+        at_ns = yield from events.wired()
+        events = ()
     for at_ns, data, label, alone, act in events:
         yield Step(at_ns, wrap(data) if data else b"", label, alone, act)
         if act:

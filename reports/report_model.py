@@ -100,7 +100,7 @@ class Report:
     @property
     def complete(self) -> bool:
         """Tell whether the run came to its end."""
-        return self.run.footer is not None
+        return self.run.complete
 
     @property
     def tested(self) -> int:
@@ -139,7 +139,7 @@ def make_report(
             passed.setdefault(item.surface, []).append(item)
     return Report(
         run=run,
-        sentence=sentence(counts, len(run.loads)),
+        sentence=sentence(counts, run.loads),
         tone=_tone(counts),
         counts={name: counts[name] for name in ORDER if counts[name]},
         case_counts=dict(Counter(shown_verdict(row) for row in run.results)),

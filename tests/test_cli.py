@@ -215,8 +215,8 @@ MISTAKES: dict[str, tuple[list[str], int, list[str]]] = {
         2,
         ["--cases: many is not a whole number from 1 to 100000"],
     ),
-    "no run to judge": (["judge", "nope"], 2, ["There is no run in nope.", "run.jsonl"]),
-    "no run to report": (["report", "nope"], 2, ["There is no run in nope.", "run.jsonl"]),
+    "no run to judge": (["judge", "nope"], 2, ["There is no run in 'nope'.", "run.jsonl"]),
+    "no run to report": (["report", "nope"], 2, ["There is no run in 'nope'.", "run.jsonl"]),
     "not a run": (["report", "old"], 2, ["has no header"]),
     "unknown load": (
         ["load", "chat-stedy", "--target", "http:SERVER/v1"],

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from gateproof import client as client_module
 from gateproof.client import Client
 from gateproof.target import Login, Target
 from gateproof.transcript import Ask, Exchange, Mark
+from tests import certificates
 from tests.liars import Deed, Liar, lying, reply, reset
 
 KEY = "sk-hunter22-hunter22"
@@ -410,17 +410,10 @@ def test_no_connection_is_refused(url: Callable[[], str]) -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a self-signed certificate for the loopback, with its key."""
-    file = tmp_path_factory.mktemp("tls") / "pair.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
-    command += ["-pkeyopt", "ec_paramgen_curve:P-256"]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    made = subprocess.run(
-        [*command, *names, "-keyout", "-", "-out", "-"], capture_output=True, check=True
-    )
-    file.write_bytes(made.stdout)
-    return file
+    return certificates.certificate(tmp_path_factory.mktemp("tls"))
 
 
+@certificates.needs_openssl
 def test_an_untrusted_certificate_is_refused(certificate: Path) -> None:
     """A self-signed certificate is refused by name, and no request is sent."""
     with lying(reply(OK), certificate=certificate) as liar:
@@ -431,6 +424,7 @@ def test_an_untrusted_certificate_is_refused(certificate: Path) -> None:
     assert (got.sent, liar.requests) == ((), [])
 
 
+@certificates.needs_openssl
 def test_a_trusted_certificate_is_recorded_above_tls(
     certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -560,3 +554,13 @@ def test_no_answer_breaks_the_client(babbler: Any, answer: bytes) -> None:
 
     assert answer.startswith(b"".join(read.data for read in got.received))
     assert got.ended in ("closed", "reset")
+
+
+def test_an_answer_changes_no_later_request() -> None:
+    """A cookie is not kept, and a redirect is neither followed nor read."""
+    odd = b"HTTP/1.1 302 No\r\nSet-Cookie: a=b\r\nLocation: https://h/\x1b\r\n"
+    with lying(reply(odd, b"Content-Length: 0\r\n\r\n")) as liar:
+        got = make(liar, GET, GET)
+
+    assert [one.response and one.response.status for one in got] == [302, 302]
+    assert b"ookie" not in liar.requests[1]

@@ -185,15 +185,20 @@ def test_goodput_counts_requests_inside_all_slos(tmp_path: Path) -> None:
     }
 
 
+def _cut(_number: int, sample: Sample) -> None:
+    sample.error = ErrorKind.CUT
+
+
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
         ({"lag_ms": 9.0}, "loop lag p99 is 9 ms, over its limit of 5"),
         ({"cpu": 0.97}, "CPU of the busiest worker is 0.97 cores"),
         ({"stop": False}, "cut short"),
-        ({"count": 10}, "no request was answered"),
+        ({"count": 10}, "before a request was due"),
+        ({"change": _cut}, "no request was answered"),
     ],
-    ids=["lag", "cpu", "cut-short", "nothing"],
+    ids=["lag", "cpu", "cut-short", "nothing due", "nothing answered"],
 )
 def test_generator_in_the_way_is_invalid(tmp_path: Path, how: dict[str, Any], reason: str) -> None:
     """A run whose generator was late, out of CPU or cut short says so and is invalid."""

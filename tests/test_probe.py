@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from gateproof import probe as probe_module
 from gateproof.errors import GateproofError, TargetError, UsageError
 from gateproof.probe import probe
-from gateproof.target import Target
+from gateproof.target import Target, Upstream
 from tests.liars import Deed, lying, reply, reset
 
 
@@ -53,6 +54,10 @@ ANSWERS: dict[
         ["does not answer in HTTP/1.1", "host, port and scheme"],
     ),
     "silence, then the end": (reply(), None, {}, TargetError, ["does not answer in HTTP/1.1"]),
+    "a redirect": (
+        reply(b"HTTP/1.1 308 No\r\nLocation: https://h/\x1b[2Jv1\r\nContent-Length: 0\r\n\r\n"),
+        "MY_KEY", {}, TargetError, ["redirects (status 308) to 'https://h/", "URL it leads to"],
+    ),
     "a reset": (reset, None, {}, TargetError, ["does not answer in HTTP/1.1 (reset"]),
     "a model that is not listed": (
         answer("200 OK", OTHERS), None, {}, UsageError,
@@ -116,3 +121,54 @@ def test_an_unreached_target_is_named(url: Callable[[], str], hint: str) -> None
         probe(Target(name="t", url=url(), profile="openai"), {})
 
     assert hint in caught.value.hint
+
+
+def silent(wire: socket.socket) -> None:
+    """Take the request and say nothing until the client has gone."""
+    wire.recv(1)
+
+
+def test_silence_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes connections and says nothing is told from what speaks another protocol."""
+    monkeypatch.setattr(probe_module, "PROBE_TIMEOUT_S", 0.2)
+    with lying(silent) as liar, pytest.raises(TargetError, match="says nothing") as caught:
+        probe(Target(name="t", url=liar.url, profile="openai"), {})
+
+    assert "whether the gateway hangs" in caught.value.hint
+
+
+UPSTREAMS: dict[str, tuple[Deed, str]] = {
+    "no journal": (answer("404 Not Found"), "has no journal to read: Client error '404"),
+    "a page": (answer("200 OK", b"<html>", "text/html"), "has no journal to read: Expecting value"),
+    "another JSON": (answer("200 OK", b"[]"), "its answer holds no entries"),
+    "nothing": (reset, "has no journal to read: ReadError"),
+}
+
+
+@pytest.mark.parametrize(("deed", "says"), UPSTREAMS.values(), ids=UPSTREAMS)
+def test_an_upstream_that_is_none_of_ours_is_named(deed: Deed, says: str) -> None:
+    """An upstream without a journal ends the run before it begins, with what to do."""
+    with lying(answer("200 OK", LISTED)) as liar, lying(deed) as other:
+        target = Target(
+            name="t",
+            url=liar.url,
+            profile="openai",
+            upstream=Upstream(other.url.removesuffix("/v1")),
+        )
+        with pytest.raises(TargetError) as caught:
+            probe(target, {})
+
+    assert says in caught.value.message
+    assert "gateproof serve" in caught.value.hint
+
+
+def test_an_upstream_with_a_journal_is_taken() -> None:
+    """An upstream whose journal can be read is ready."""
+    with (
+        lying(answer("200 OK", LISTED)) as liar,
+        lying(answer("200 OK", b'{"entries": []}')) as ours,
+    ):
+        upstream = Upstream(ours.url.removesuffix("/v1"))
+        probe(Target(name="t", url=liar.url, profile="openai", upstream=upstream), {})
+
+    assert b"GET /_journal?canary=" in ours.requests[0]

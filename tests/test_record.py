@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from gateproof.profile import load_profile
 from gateproof.record import record, unclaimed
 from gateproof.scenario import Scenario, Steps, Unanswered, Use
 from gateproof.target import Target, Upstream
-from gateproof.transcript import Ask, Exchange, Transcript
+from gateproof.transcript import OWN_ERROR, Ask, Exchange, Transcript
 from tests.liars import Liar, lying, reply
 
 KEY = "sk-hunter22-hunter22"
@@ -154,3 +155,55 @@ def test_what_is_not_claimed_has_a_reason() -> None:
         "upstream": "no controlled upstream",
     }
     assert unclaimed(OPENAI, target, []) == {}
+
+
+def test_the_longest_begin_first() -> None:
+    """With one request at a time, scenarios of more rounds come before the others."""
+
+    def one(path: str) -> Callable[[Use], Steps]:
+        def steps(_: Use) -> Steps:
+            yield Ask(path=path)
+
+        return steps
+
+    with lying(reply(OK)) as liar:
+        recorded(
+            liar, named("a", one("/a")), named("b", one("/b"), rounds=2),
+            named("c", one("/c"), rounds=7), concurrency=1,
+        )  # fmt: skip
+    paths = [request.split(b" ", 2)[1] for request in liar.requests]
+
+    assert paths == [b"/v1/c", b"/v1/b", b"/v1/a"]
+
+
+def test_generative_scenarios_compute_while_others_wait() -> None:
+    """They compute in a thread of their own, and ask when all others are over."""
+    seen: list[str] = []
+
+    def computing(_: Use) -> Steps:
+        seen.append(threading.current_thread().name)
+        yield [Ask(path="/drawn"), Ask(path="/drawn")]
+
+    def waiting(_: Use) -> Steps:
+        yield Ask(path="/plain")
+        seen.append("plain")
+
+    def timed(_: Use) -> Steps:
+        yield Ask(path="/alone")
+        seen.append("alone")
+
+    def failing(_: Use) -> Steps:
+        yield from ()
+        raise KeyError("drawn")
+
+    with lying(reply(OK)) as liar:
+        got = recorded(
+            liar, named("g", computing, generative=True), named("f", failing, generative=True),
+            named("t", timed, alone=True), named("w", waiting),
+        )  # fmt: skip
+    paths = [request.split(b" ", 2)[1] for request in liar.requests]
+
+    assert paths == [b"/v1/plain", b"/v1/alone", b"/v1/drawn", b"/v1/drawn"]
+    assert seen[-1] == "alone"
+    assert threading.current_thread().name not in seen
+    assert got["f"].problem == f"{OWN_ERROR}KeyError: 'drawn'"

@@ -16,6 +16,7 @@ from gateproof.reference_server.faults import FAULTS
 from gateproof.reference_server.journal import Journal
 
 from tests.reference_calls import DEMO
+from tests.test_reference_faults import text_of
 
 OLD = {"x-api-key": DEMO, "anthropic-version": "2023-06-01"}
 NEW = {"authorization": f"Bearer {DEMO}", "anthropic-version": "2026-10-21"}
@@ -119,6 +120,7 @@ PROBES: dict[str, tuple[Probe, str]] = {
     ),
     "blocks": (messages(messages=BLOCKS), "messages-history-blocks-refused"),
     "no limit": (messages(max_tokens=None), "messages-max-tokens-optional validation-500"),
+    "thread": (messages(thread={"type": "create"}), "thread-ignored"),
     "no messages": (messages(messages=None), "missing-messages-200"),
     "no model": (messages(model=None), "missing-model-200"),
     "wrong value": (
@@ -289,6 +291,38 @@ def test_a_deed_is_seen(app: App, name: str, probe: Probe) -> None:
     assert ask(app, probe, text) != ask(app, probe)
     if row.act.__module__.endswith((".lunos", ".media", ".messages")):
         assert ask(app, CHAT, text) == ask(app, CHAT)
+
+
+EVERYWHERE = (
+    STREAM,
+    TOOL_STREAM,
+    messages(messages=CALLS, tools=[TOOL]),
+    messages(temperature=3),
+    COUNT,
+    ("GET", "/anthropic/v1/models", None, OLD),
+    lunos("chat/completions", **LUNOS_CHAT, stream=True),
+    lunos("completions", **COMPLETION),
+    lunos("balance"),
+    lunos("models"),
+    openai("completions", **INSTRUCT, stream=True, stream_options={"include_usage": True}),
+    openai("embeddings", model="text-embedding-3-small", input=["a", "b"], dimensions=2),
+    openai("images/generations", **DRAWING),
+    openai("audio/speech", **SPEECH),
+    form(FILE, WHISPER),
+    form(("model", "gpt-4o-mini-transcribe"), FILE, ("stream", "true")),
+    REALTIME,
+)
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_no_deed_fails_in_another_dialect(
+    app: App, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is made for one kind of answers does its deed in others or leaves them alone."""
+    for probe in EVERYWHERE:
+        ask(app, probe, text_of(name))
+
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", sorted(STORIES))

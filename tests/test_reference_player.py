@@ -1,4 +1,4 @@
-"""The clock that all players share: nothing early, and nothing forgotten."""
+"""The player, and the clock that all players share: nothing early, and nothing forgotten."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from gateproof.reference_server import player
-from gateproof.reference_server.player import Clock
+from gateproof.reference_server.player import Clock, Player
+from gateproof.reference_server.script import Step
 
 MS = 1_000_000
 
@@ -75,3 +76,67 @@ def test_what_an_act_adds_does_not_hide_what_waits(loop: Loop) -> None:
     loop.run()
 
     assert (len(late_us), min(late_us), max(late_us)) == (220, 1000, 1000)
+
+
+class Stage:
+    """A connection that keeps what is written, beside the time."""
+
+    def __init__(self, loop: Loop, clock: Clock, log: list[tuple[int, str]]) -> None:
+        self.loop = SimpleNamespace(call_soon=lambda act: loop.call_later(0, act))
+        self._time = loop
+        self.clock = clock
+        self.transport = None
+        self.paused = False
+        self.ended = False
+        self.log = log
+
+    def write(self, data: bytes) -> None:
+        """Keep the bytes."""
+        self.log.append((self._time.now_ns // MS, data.decode()))
+
+    def played(self, *, close: bool) -> None:
+        """Take notice of the end."""
+        self.ended = not close
+
+
+def test_all_that_is_due_is_written_before_more_is_made(loop: Loop) -> None:
+    """Two streams that are due together: both are written, then the next steps are made."""
+    log: list[tuple[int, str]] = []
+    clock = Clock(loop)  # type: ignore[arg-type]
+
+    def script(name: str) -> Any:
+        for place in range(3):
+            if place > 1:
+                log.append((loop.now_ns // MS, f"{name} makes {place}"))
+            yield Step(place * 10 * MS, f"{name}{place}".encode(), "content")
+
+    stages = [Stage(loop, clock, log) for _ in "ab"]
+    for name, stage in zip("ab", stages, strict=True):
+        Player(stage, script(name), 0, None, close=False).play()  # type: ignore[arg-type]
+    loop.run()
+
+    assert log == [
+        (0, "a0"), (0, "b0"),
+        (11, "a1"), (11, "b1"), (11, "a makes 2"), (11, "b makes 2"),
+        (21, "a2"), (21, "b2"),
+    ]  # fmt: skip
+    assert [stage.ended for stage in stages] == [True, True]
+
+
+def test_a_reader_who_does_not_read_stops_his_own_player_only(loop: Loop) -> None:
+    """The paused stream goes on where it stopped; the other one does not wait for it."""
+    log: list[tuple[int, str]] = []
+    clock = Clock(loop)  # type: ignore[arg-type]
+    stages = [Stage(loop, clock, log) for _ in "ab"]
+    players = []
+    for name, stage in zip("ab", stages, strict=True):
+        steps = iter([Step(place * 10 * MS, f"{name}{place}".encode()) for place in range(3)])
+        players.append(Player(stage, steps, 0, None, close=False))  # type: ignore[arg-type]
+        players[-1].play()
+    stages[0].paused = True
+    loop.run()
+    stages[0].paused = False
+    players[0].play()
+
+    assert log == [(0, "a0"), (0, "b0"), (11, "b1"), (21, "b2"), (21, "a1a2")]
+    assert [stage.ended for stage in stages] == [True, True]

@@ -227,7 +227,7 @@ def test_page_says_verdict_first(tmp_path: Path) -> None:
         (["pass", "untestable"], "No tested promise is broken, but 1 could not be tested."),
         (["not-applicable"], "No promise came to a judgment."),
         (["pass", "error"], "Keeps every promise that was tested, but gateproof itself failed"),
-        ([], "Nothing was tested."),
+        ([], "Nothing was judged."),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else "",
 )
@@ -474,7 +474,7 @@ def test_judge_refuses_what_holds_nothing(tmp_path: Path, two_checks: Callable[.
     run.judged(IDS[2], "pass")
     run.write(0)
     two_checks(strict=False)
-    with pytest.raises(UsageError, match="scenarios of none"):
+    with pytest.raises(UsageError, match="nothing to judge"):
         judge.judge_again(tmp_path / "old")
     run = Recorder(tmp_path / "full")
     run.judged(IDS[0], "pass", made=exchange())

@@ -306,8 +306,8 @@ def test_load_is_told_model_first() -> None:
     assert ttft.values == ("52.3", "50.0", "60.0", "65.5", "-", "90.0")
     assert view.goodput.startswith("Goodput: 90.0% of 500 requests inside all limits (ttft ≤ 500")
     assert headline(load_summary()) == (
-        "poisson arrivals, 20/s; 490 of 500 requests answered; TTFT p50 50.0 ms; 990 tokens/s; "
-        "INVALID: the generator cannot be trusted"
+        "INVALID (loop lag p99 is 9 ms); poisson arrivals, 20/s; 490 of 500 requests answered; "
+        "10 failed; TTFT p50 50.0 ms; 990 tokens/s"
     )
 
 

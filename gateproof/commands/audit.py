@@ -19,8 +19,8 @@ from gateproof.commands.options import target_of
 from gateproof.errors import TargetError, UsageError, unknown_name
 from gateproof.profile import load_profile
 from gateproof.report import write_report
-from gateproof.run import RunWriter, new_folder, read_run
-from gateproof.summary import print_summary
+from gateproof.run import INTERRUPTED, RunWriter, new_folder, read_run
+from gateproof.summary import kept, print_summary
 from gateproof.target import is_loopback
 
 __all__ = ["run"]
@@ -86,6 +86,10 @@ def _load(args: argparse.Namespace, folder: Path, status: int) -> int:
         except TargetError as error:
             writer.note(f"The load run failed. {error.message}")
             status = status or 1
+        except KeyboardInterrupt:
+            writer.footer(INTERRUPTED, "interrupted while load was made")
+            sys.stderr.write(kept(folder))
+            raise
         writer.footer(status)
     finally:
         writer.close()

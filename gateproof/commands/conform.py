@@ -1,6 +1,7 @@
 """``gateproof conform``: pytest with our plugin, out of reach of the user's own pytest set-up."""
 
 import argparse
+import contextlib
 import os
 import sys
 import warnings
@@ -15,7 +16,7 @@ from gateproof.profile import load_profile
 from gateproof.report import write_report
 from gateproof.run import claim_folder, new_folder, read_run
 from gateproof.suite import load_checks, room_path, select
-from gateproof.summary import print_summary
+from gateproof.summary import kept, print_summary
 from gateproof.target import read_secrets
 
 __all__ = ["conform", "run"]
@@ -62,6 +63,11 @@ def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
         "no:cacheprovider",
         "-p",
         "no:terminal",
+        # They collect garbage for a second at the end, and make an error of what they find there.
+        "-p",
+        "no:unraisableexception",
+        "-p",
+        "no:threadexception",
         "--assert=plain",
         "-p",
         "gateproof.plugin",
@@ -88,20 +94,28 @@ def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
     ):
         if value is not None:
             options.append(f"--{option}={value}")
-    kept = _isolate()
+    users = _isolate()
     outcome = _Outcome()
     try:
         with warnings.catch_warnings():
             ended = pytest.main([*options, str(room_path("suites"))], plugins=[outcome])
     finally:
-        os.environ.update(kept)
+        os.environ.update(users)
     if ended == pytest.ExitCode.INTERRUPTED or outcome.interrupted:
-        _say(f"\nWhat was recorded is in {folder}; `gateproof report {folder}` makes a page of it.")
+        if not _dropped(folder):
+            sys.stderr.write(kept(folder))
         raise KeyboardInterrupt
     if outcome.status is None:
         # The plugin never came to a verdict: pytest has said why.
         return None, 2 if ended == pytest.ExitCode.USAGE_ERROR else 4
     return folder, outcome.status
+
+
+def _dropped(folder: Path) -> bool:
+    """Remove a folder in which no run has begun; tell whether it was one."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    return not folder.exists()
 
 
 class _Outcome:

@@ -95,7 +95,9 @@ def _slash_loop(reply: Reply, call: Call | None) -> Reply:
 
 
 def _is_list(value: Json) -> bool:
-    return isinstance(value, dict) and value.get("object") == "list"
+    if not isinstance(value, dict) or value.get("object") != "list":
+        return False
+    return all(isinstance(c, dict) and c.get("object") == "model" for c in value.get("data") or ())
 
 
 def _cards(value: Json) -> list[Json]:

@@ -9,7 +9,7 @@ from ..call import Call
 from ..chat import Choice, Completion
 from ..jsontext import Json, dumps, loads
 from ..script import Step
-from .edits import choices_of, deltas_of, edit, edit_each
+from .edits import choices_of, deltas_of, edit, edit_each, said
 from .table import fault
 
 __all__: list[str] = []
@@ -177,7 +177,7 @@ def _finish_with_content(steps: Iterator[Step]) -> Iterator[Step]:
             continue
         if held is not None:
             yield held
-        held = step if step.label == "content" else None
+        held = step if step.label == "content" and b'"delta":{"content"' in step.data else None
         if held is None:
             yield step
 
@@ -260,9 +260,9 @@ def _tokens_swapped(steps: Iterator[Step]) -> Iterator[Step]:
        "helpers that trim")  # fmt: skip
 def _trimmed(steps: Iterator[Step]) -> Iterator[Step]:
     def change(value: Json) -> None:
-        for delta in deltas_of(value):
-            if isinstance(delta.get("content"), str):
-                delta["content"] = delta["content"].strip(" ")
+        place = said(value)
+        if place is not None and isinstance(place[0][place[1]], str):
+            place[0][place[1]] = place[0][place[1]].strip(" ")
 
     return edit_each(steps, change, "content")
 
@@ -272,10 +272,12 @@ def _accumulated(steps: Iterator[Step]) -> Iterator[Step]:
     texts: dict[int, str] = {}
 
     def change(value: Json) -> None:
-        for choice in choices_of(value):
-            index = choice["index"]
-            texts[index] = texts.get(index, "") + choice["delta"].get("content", "")
-            choice["delta"]["content"] = texts[index]
+        place = said(value)
+        if place is not None:
+            holder, member = place
+            index = (choices_of(value) or [value])[0].get("index", 0)
+            texts[index] = texts.get(index, "") + holder[member]
+            holder[member] = texts[index]
 
     return edit_each(steps, change, "content")
 

@@ -16,6 +16,7 @@ __all__ = [
     "holders",
     "insert_after",
     "path_of",
+    "said",
     "tool_calls_of",
 ]
 
@@ -104,6 +105,23 @@ def choices_of(value: Json) -> list[Json]:
 def deltas_of(value: Json) -> list[Json]:
     """Return the deltas of a chunk's choices."""
     return [choice["delta"] for choice in choices_of(value) if choice.get("delta") is not None]
+
+
+def said(value: Json) -> tuple[Json, str] | None:
+    """Return where an event has a piece of text, in any dialect: the object and the member."""
+    if not isinstance(value, dict):
+        return None
+    type_ = value.get("type")
+    if type_ == "content_block_delta":
+        return (value["delta"], "text") if "text" in value["delta"] else None
+    if type_ == "transcript.text.delta":
+        return value, "delta"
+    for choice in choices_of(value):
+        if isinstance(choice.get("delta"), dict) and "content" in choice["delta"]:
+            return choice["delta"], "content"
+        if "text" in choice:
+            return choice, "text"
+    return None
 
 
 def tool_calls_of(value: Json) -> list[Json]:

@@ -8,7 +8,7 @@ from functools import partial
 from ..call import Call
 from ..jsontext import Json, dumps, loads
 from ..script import Reply, Step
-from .edits import TOKENS, edit, insert_after
+from .edits import TOKENS, edit, insert_after, said
 from .table import fault
 
 __all__: list[str] = []
@@ -190,7 +190,8 @@ def _split_first_beyond_ascii(
         text = None
         if step.label == "content" and not done:
             with contextlib.suppress(ValueError):  # another deed has broken it
-                text = loads(step.data)["choices"][0]["delta"]["content"]
+                found = said(loads(step.data))
+                text = None if found is None else found[0][found[1]]
         place = -1 if text is None else _non_ascii(text)
         if text is None or place < 0:
             yield step
@@ -208,7 +209,9 @@ def _split_first_beyond_ascii(
 
 
 def _retold(text: str, value: Json) -> None:
-    value["choices"][0]["delta"]["content"] = text
+    found = said(value)
+    assert found is not None
+    found[0][found[1]] = text
 
 
 @fault("split-codepoint-in-json", "chunks",

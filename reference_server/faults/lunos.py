@@ -34,7 +34,7 @@ def _envelope(text: str) -> str:
 
 
 @oddity("models-envelope", "json", "Gives Lunos' list of models in one of its older forms.",
-        parameter="data, or list", read=_envelope)  # fmt: skip
+        parameter="data, or list (list)", read=_envelope, default="list")  # fmt: skip
 def _models_envelope(value: Json, call: Call, form: str) -> Json:
     if not _is(call, "models") or not isinstance(value, list):
         return value

@@ -353,6 +353,15 @@ def _optional_limit(call: Call) -> Call:
     return replace(call, payload={"max_tokens": 1024, **call.payload})
 
 
+@fault("thread-ignored", "request", "Ignores thread, and with it the conversation so far.",
+       "clients that send new messages only")  # fmt: skip
+def _thread_ignored(call: Call) -> Call:
+    if not isinstance(call.payload, dict) or "thread" not in call.payload or not _here(call):
+        return call
+    payload = {name: value for name, value in call.payload.items() if name != "thread"}
+    return replace(call, payload=payload, changed=True)
+
+
 # Versions and keys
 
 

@@ -12,7 +12,7 @@ from ..call import Call
 from ..chat import Completion
 from ..jsontext import Json, dumps, loads
 from ..script import Reply, Step
-from .edits import choices_of, deltas_of, edit, edit_each, insert_after
+from .edits import choices_of, deltas_of, edit, edit_each, insert_after, said
 from .table import oddity
 
 __all__: list[str] = []
@@ -211,8 +211,12 @@ def _role_with_content(steps: Iterator[Step]) -> Iterator[Step]:
 @oddity("empty-deltas", "chunks", "Sends deltas with an empty text between tokens.")
 def _empty_deltas(steps: Iterator[Step]) -> Iterator[Step]:
     def change(value: Json) -> None:
-        for delta in deltas_of(value):
-            delta["content"] = ""
+        place = said(value)
+        if place is not None:
+            place[0][place[1]] = ""
+        for choice in choices_of(value):
+            if "logprobs" in choice:
+                choice["logprobs"] = None
 
     for step in steps:
         yield step
@@ -224,28 +228,36 @@ def _empty_deltas(steps: Iterator[Step]) -> Iterator[Step]:
 def _several_tokens(steps: Iterator[Step]) -> Iterator[Step]:
     held: dict[int, tuple[Step, str, int]] = {}
 
-    def told(step: Step, text: str) -> Step:
-        return edit(step, lambda value: value["choices"][0]["delta"].update(content=text))
-
     for step in steps:
-        value = loads(step.data) if step.label in {"content", "finish"} else None
-        choice = value["choices"][0] if value else None
-        if choice is None or choice.get("logprobs"):
+        ends = step.label in {"finish", "block_stop"}
+        value = loads(step.data) if ends or step.label == "content" else None
+        place = said(value)
+        part = (choices_of(value) or [value])[0] or {}
+        if part.get("logprobs") or (place is None and not ends):
             yield step
             continue
-        index = choice["index"]
-        if step.label == "finish":
+        index = part.get("index", 0)
+        if place is None or step.label == "finish":
             if index in held:
                 first, text, _ = held.pop(index)
-                yield told(first, text)._replace(at_ns=step.at_ns)
+                yield _told(first, text)._replace(at_ns=step.at_ns)
             yield step
             continue
         first, text, count = held.pop(index, (step, "", 0))
-        text += choice["delta"]["content"]
+        text += place[0][place[1]]
         if count == 2:
-            yield told(step, text)
+            yield _told(step, text)
         else:
             held[index] = (first, text, count + 1)
+
+
+def _told(step: Step, text: str) -> Step:
+    def change(value: Json) -> None:
+        place = said(value)
+        assert place is not None
+        place[0][place[1]] = text
+
+    return edit(step, change)
 
 
 @oddity("finish-null-first", "json", "Writes finish_reason before the delta.")

@@ -123,7 +123,7 @@ PARALLEL_OFF = _one(
 )  # fmt: skip
 
 
-@scenario("tools.round-trip", needs=["tools.forced", "tools.roundtrip"])
+@scenario("tools.round-trip", needs=["tools.forced", "tools.roundtrip"], rounds=2)
 def ROUND_TRIP(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Force a call, then answer it: in the history its content is once empty, once null."""
     first: Exchange = yield _ask(use, _ASKED, label="call", tool_choice=_NAMED)

@@ -251,7 +251,7 @@ def PRESTREAM_ERROR(use: Use) -> Steps:  # noqa: N802  # the decorator makes it 
     yield _ask(use, "stream", "status=500", stream=True)
 
 
-@scenario("upstream.statuses", needs=["upstream", "chat"], retry_429=False)
+@scenario("upstream.statuses", needs=["upstream", "chat"], retry_429=False, rounds=7)
 def STATUSES(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream refuse with one status after the other."""
     for status in STATUS_CODES:  # one at a time: a gateway may rest an upstream that fails often
@@ -278,13 +278,13 @@ def MALFORMED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a cons
     yield _ask(use, "cut", "cut")
 
 
-@scenario("upstream.silence", needs=_STREAMED)
+@scenario("upstream.silence", needs=_STREAMED, rounds=3)
 def SILENCE(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream send nothing for two seconds before its first event."""
     yield _with_control(use, f"silence={PAUSE_MS}")
 
 
-@scenario("upstream.stall", needs=_STREAMED)
+@scenario("upstream.stall", needs=_STREAMED, rounds=3)
 def STALL(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream stop for two seconds in mid-stream."""
     yield _with_control(use, f"stall={PAUSE_MS}")
