@@ -225,8 +225,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["serve"]:
         given = ["serve", "--", *given[1:]] if given[1:2] not in (["--help"], ["-h"]) else given
-    args = parser().parse_args(given)
     try:
+        args = parser().parse_args(given)
         module = importlib.import_module(f"gateproof.commands.{args.verb}")
         run: Callable[[argparse.Namespace], int] = module.run
         status = run(args)

@@ -18,6 +18,7 @@ import gc
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -34,7 +35,7 @@ from gateproof.errors import GateproofError, unknown_name
 from gateproof.profile import Profile, load_profile, profile_names
 from gateproof.requirement import load_requirements
 from gateproof.suite import load_checks
-from gateproof.target import Target, Upstream
+from gateproof.target import Login, Target, Upstream
 from gateproof.transcript import Transcript
 
 __all__ = [
@@ -62,10 +63,18 @@ IDLE_TIMEOUT_S = 3.5  # more than the checks' patience with a server on this mac
 ELSEWHERE = "elsewhere"
 GATEWAY = "gateway"
 OPTIONAL = "-optional"
+LIMITS = "-limits"
 HEALTHY = "healthy"  # the row of a table that says what its profile departs from
 GENERATIVE = "generative"
 CASES = 25  # generated requests for each generative scenario
 START_TIMEOUT_S = 20.0
+CLOCK_SCALE = 60  # a minute of the server's limits lasts a second
+# What else the server's demo accounts have, by profile: keys of other plans, and a user.
+PLANS: Mapping[str, tuple[str, ...]] = {
+    "losi": ("limited", "restricted"), "lunos": ("limited",), "omai": ("basic", "enterprise"),
+}  # fmt: skip
+LOGINS: Mapping[str, tuple[str, str]] = {"omai": ("demo", "gateproof-demo-password")}
+PASSWORD_ENV = "GATEPROOF_DEMO_PASSWORD"  # noqa: S105  # the name of a variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,8 @@ class Expectation:
     """A row of the kill list: what a fault must do to the checks, and to no other.
 
     ``group`` is the table that the row stands in: a profile; a profile and ``-optional``, for the
-    checks that its groups bring; ``gateway`` (of the profile openai) or ``gateway-`` and another
+    checks that its groups bring; a profile and ``-limits``, for those that run into limits;
+    ``gateway`` (of the profile openai) or ``gateway-`` and another
     profile; or ``generative``.
     ``fault`` is empty for the healthy server. ``untestable`` may name whole families
     (``chat.chunk.*``) and exceptions (``!chat.chunk.object``); what is killed or inconclusive is
@@ -190,7 +200,8 @@ def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
     """Read the kill list; anything unknown or missing raises ``GateproofError``."""
     profiles = {GATEWAY: "openai", GENERATIVE: "openai"}
     for name in profile_names():
-        profiles |= {name: name, name + OPTIONAL: name, f"{GATEWAY}-{name}": name}
+        profiles |= {name: name, name + OPTIONAL: name, name + LIMITS: name}
+        profiles |= {f"{GATEWAY}-{name}": name}
     rows = []
     for group, faults in _tables(text).items():
         if group == ELSEWHERE:
@@ -226,8 +237,9 @@ def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
 def serving(profile: str = "openai") -> Iterator[Server]:
     """Start a reference server of our own on a free port, and end it with the block."""
     command = [sys.executable, "-m", "gateproof.reference_server", "--port", "0"]
+    options = ["--journal-bytes", JOURNAL_BYTES, "--clock-scale", str(CLOCK_SCALE)]
     with subprocess.Popen(  # noqa: S603  # our own module, and no word of a user's in it
-        [*command, "--exit-with-stdin", "--profile", profile, "--journal-bytes", JOURNAL_BYTES],
+        [*command, "--exit-with-stdin", "--profile", profile, *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -267,7 +279,10 @@ def plan_rows(
     kinds = {row["name"]: row["kind"] for row in server.table}
     listed = {(row.group, _base(row.fault)) for row in kills}
     oddities = [
-        row["name"] for row in server.table if row["kind"] == "oddity" and not row.get("required")
+        row["name"]
+        for row in server.table
+        # One that needs a parameter needs a row; a default stands in parentheses.
+        if row["kind"] == "oddity" and (not row.get("parameter") or "(" in row["parameter"])
     ]
     rows = []
     for group in groups:
@@ -373,7 +388,7 @@ def _prove_batch(
 def _plan(server: Server, row: Expectation, checks: Mapping[str, Check]) -> Plan:
     profile = load_profile(row.profile)
     chosen = {id_: item for id_, item in checks.items() if _takes_part(row, item, profile)}
-    if row.group.endswith(OPTIONAL):
+    if row.group.endswith((OPTIONAL, LIMITS)):
         profile = profile.with_groups(profile.groups)
     return make_plan(_target(server, row), profile, chosen)
 
@@ -388,9 +403,15 @@ def _takes_part(row: Expectation, check: Check, profile: Profile) -> bool:
     needs = [needs_of(check, case, requirement) for case in check.cases]
     if any("upstream" in case for case in needs):
         return row.group.startswith(GATEWAY)
+    limits = any(_OF_LIMITS & case for case in needs)
+    if limits or row.group.endswith(LIMITS):
+        return limits and row.group.endswith(LIMITS)
     if row.group.endswith(OPTIONAL):
         return not any(case <= profile.claims for case in needs)
     return not row.group.startswith(GATEWAY)
+
+
+_OF_LIMITS = frozenset({"rate-limits", "tiers"})
 
 
 async def _record(row: Expectation, plan: Plan) -> dict[str, Transcript]:
@@ -399,9 +420,27 @@ async def _record(row: Expectation, plan: Plan) -> dict[str, Transcript]:
     def keep(transcript: Transcript) -> None:
         transcripts[transcript.scenario] = transcript
 
-    secrets = {KEY_ENV: DEMO_KEY}
-    await record_plan(plan, secrets, f"prove/{row.name}", keep, cases=CASES, patience=0)
+    await record_plan(plan, _secrets(row), f"prove/{row.name}", keep, cases=CASES, patience=0)
     return transcripts
+
+
+def _secrets(row: Expectation) -> dict[str, str]:
+    """Return the row's keys: of accounts of its own, whose limits no other row uses up."""
+    own = re.sub(r"[^a-z0-9]+", "-", row.name.lower())[:64]
+    found = {_plan_env(plan): f"sk-gateproof-{row.profile}-{plan}--{own}" for plan in _plans(row)}
+    if "restricted" in _plans(row):
+        found[_plan_env("restricted")] = f"sk-gateproof-{row.profile}-readonly--{own}"
+    if row.profile in LOGINS:
+        found[PASSWORD_ENV] = LOGINS[row.profile][1]
+    return {KEY_ENV: f"{DEMO_KEY}--{own}", **found}
+
+
+def _plans(row: Expectation) -> tuple[str, ...]:
+    return PLANS.get(row.profile, ())
+
+
+def _plan_env(plan: str) -> str:
+    return f"{KEY_ENV}_{plan.upper()}"
 
 
 def _judge(row: Expectation, plan: Plan, transcripts: Mapping[str, Transcript]) -> Outcome:
@@ -431,6 +470,9 @@ def _target(server: Server, row: Expectation) -> Target:
         url=f"{server.url}{behaving}/{row.profile}{load_profile(row.profile).base_path}",
         profile=row.profile,
         key_env=KEY_ENV,
+        keys={plan: _plan_env(plan) for plan in _plans(row)},
+        login=Login(LOGINS[row.profile][0], PASSWORD_ENV) if row.profile in LOGINS else None,
+        clock_scale=CLOCK_SCALE,
         upstream=Upstream(server.url) if row.group.startswith(GATEWAY) else None,
         concurrency=CONCURRENCY,
         idle_timeout_s=IDLE_TIMEOUT_S,

@@ -309,7 +309,9 @@ class State:
         of, plan, balance, alert, written = row
         account = Account(f"{of}--{word}", profile, plan, balance, alert)
         permissions = None if written is None else tuple(json.loads(written))
-        self.seed([Seed(account, ((secret, permissions),))])
+        self.seed([Seed(account, ())])
+        id_ = f"key_{_hash(f'{account.id}/{demo}').hex()[:12]}"
+        self._insert(account, id_, "demo", secret, permissions, seeded=True)
         return self._find_key(profile, secret)
 
     def create_key(

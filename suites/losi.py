@@ -183,20 +183,20 @@ def test_the_prompt_is_not_shown(seen: Transcript) -> None:
 def test_the_clients_system_message_is_kept(seen: Transcript) -> str:
     """The tokens of the client's own system message to losi-omega are counted."""
     without, with_ = (openai.completion(item) for item in seen.exchanges)
-    counts = [openai.usage(value).get("prompt_tokens") for value in (without, with_)]
+    before, after = (openai.usage(value).get("prompt_tokens") for value in (without, with_))
     obeyed = WORD.lower() in text_of(seen[1]).lower()
-    if not all(openai.is_int(count) for count in counts):
+    if not (openai.is_int(before) and openai.is_int(after)):
         if not obeyed:
             raise Inconclusive(f"the model did not say {WORD}, and no tokens are counted")
         return "obeyed"
     expect(
-        counts[1] > counts[0],
+        after > before,
         wanted="more prompt tokens with the system message than without",
-        got=f"{counts[1]} with it, {counts[0]} without",
+        got=f"{after} with it, {before} without",
         at=Place(exchange=1),
     )
     said = "obeyed" if obeyed else f"the model did not say {WORD}"
-    return f"{said}; prompt tokens {counts[0]} without and {counts[1]} with it"
+    return f"{said}; prompt tokens {before} without and {after} with it"
 
 
 def _reached(seen: Transcript, label: str) -> list[tuple[str, str]]:

@@ -160,7 +160,7 @@ def test_provider_prefix_is_accepted(seen: Transcript) -> str:
 
 
 def _errors(seen: Transcript) -> list[tuple[Place, Exchange, Mapping[str, Any]]]:
-    found = []
+    found: list[tuple[Place, Exchange, Mapping[str, Any]]] = []
     for at, exchange in refusals(seen):
         value = body_value(exchange)
         error = value.get("error") if isinstance(value, dict) else None

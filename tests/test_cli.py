@@ -1,5 +1,6 @@
 """The command line: fast to start, one clear message for each mistake, the documented status."""
 
+import _thread
 import json
 import os
 import re
@@ -16,6 +17,8 @@ import pytest
 from gateproof import __version__
 from gateproof.bundled import DEMO_KEY, DEMO_KEY_ENV, Bundled, bundled_server
 from gateproof.cli import EXIT_STATUS, main, parser
+from gateproof.commands import load as load_verb
+from gateproof.report import write_report
 from gateproof.run import read_run
 from tests.liars import lying, reply
 
@@ -472,3 +475,65 @@ def test_an_interrupted_run_can_be_read(tmp_path: Path) -> None:
     assert run.checks
     assert run.notes == ("The run was interrupted; what was recorded before that is here.",)
     assert gateproof("report", "run", cwd=tmp_path).returncode == 0
+
+
+def test_an_interrupted_load_run_is_kept(
+    server: Bundled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a load run leaves its figures until then, and says where they are."""
+    monkeypatch.chdir(tmp_path)
+    told: list[object] = []
+
+    def interrupt(row: object) -> None:
+        told.append(row)
+        if len(told) == 2:
+            _thread.interrupt_main()
+
+    monkeypatch.setattr(load_verb, "_progress", interrupt)
+    status = main(
+        ["load", "chat-steady", "--target", f"{server.url}/v1", "--key-env", DEMO_KEY_ENV,
+         "--users", "2", "--seconds", "9", "--out", "run"]
+    )  # fmt: skip
+    run = read_run(tmp_path / "run")
+
+    assert status == 130
+    assert [row["scenario"] for row in run.loads] == ["chat-steady"]
+    assert run.loads[0]["summary"]["requests"]["answered"] > 0
+    assert run.notes == ("The load run was interrupted; its figures are of what came until then.",)
+    assert not run.complete
+    assert "cut short" in write_report(tmp_path / "run").read_text("utf-8")
+
+
+def test_a_load_run_that_cannot_be_leaves_no_folder(
+    server: Bundled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is refused, and what cannot be reached, is found before a folder is made."""
+    monkeypatch.chdir(tmp_path)
+    begun = ["load", "chat-steady", "--target"]
+    refused = [
+        main([*begun, "http://192.0.2.1/v1"]),
+        main([*begun, DEAD]),
+        main([*begun, f"{server.url}/v1"]),
+        main(["load", "nope", "--target", f"{server.url}/v1", "--key-env", DEMO_KEY_ENV]),
+    ]
+
+    assert refused == [2, 3, 3, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_load_run_without_an_answer_is_reported(
+    server: Bundled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where not one request is answered the run ends with status 3, and its report says why."""
+    monkeypatch.chdir(tmp_path)
+    status = main(
+        ["load", "chat-steady", "--target", f"{server.url}/v1", "--key-env", DEMO_KEY_ENV,
+         "--users", "1", "--seconds", "1", "--out", "run", "--model", "gpt-4o-mini+status=500"]
+    )  # fmt: skip
+    run = read_run(tmp_path / "run")
+
+    assert status == 3
+    assert run.footer is not None
+    assert run.footer["exit"] == 3
+    assert "Not one request of chat-steady was answered" in run.notes[0]
+    assert (tmp_path / "run" / "report.html").exists()

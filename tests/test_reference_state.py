@@ -252,6 +252,7 @@ def test_a_word_behind_a_demo_key_opens_an_account_of_its_own() -> None:
     state = seeded()
     first = state.holder("omai", "sk-gateproof-omai-basic")
     own = state.holder("omai", "sk-gateproof-omai-basic--row-1")
+    wide = state.holder("losi", "sk-gateproof-demo--x")
     narrow = state.holder("losi", "sk-gateproof-losi-readonly--x")
 
     assert first is not None
@@ -259,6 +260,8 @@ def test_a_word_behind_a_demo_key_opens_an_account_of_its_own() -> None:
     assert own is not None
     assert (own.account, own.plan) == ("omai-basic--row-1", "basic")
     assert narrow is not None
+    assert wide is not None
+    assert (wide.account, wide.permissions) == (narrow.account, None)
     assert narrow.permissions == frozenset({"models"})
     for wrong in ("sk-gateproof-nobody--x", "sk-gateproof-demo--", "sk-gateproof-demo--A b"):
         assert state.holder("omai", wrong) is None

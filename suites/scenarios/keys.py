@@ -116,12 +116,11 @@ def KEY_LIFE(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a const
 @scenario("keys.invalid", needs=["keys.manage"], alone=True, requests=4)
 def KEY_INVALID(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Ask for keys without a name and with a number for one, and delete what was made anyway."""
-    for number, (label, value) in enumerate(
-        {
-            "no name": {"permissions": list(PERMISSIONS)},
-            "a number for a name": {"name": 7, "permissions": list(PERMISSIONS)},
-        }.items()
-    ):
+    wrong: dict[str, dict[str, Any]] = {
+        "no name": {"permissions": list(PERMISSIONS)},
+        "a number for a name": {"name": 7, "permissions": list(PERMISSIONS)},
+    }
+    for number, (label, value) in enumerate(wrong.items()):
         got: Exchange = yield _create(value, f"{use.canary}-{number}", label)
         id_ = created_id(got)
         if id_:
