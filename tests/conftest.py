@@ -13,5 +13,6 @@ settings.register_profile(
 )
 settings.load_profile("gateproof")
 
-# Jobs of foreign clients, which are not installed here: run.py runs them in environments of their own.
+# Jobs of foreign clients, which are not installed here: run.py runs them in environments of their
+# own.
 collect_ignore = ["clients"]
