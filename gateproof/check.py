@@ -54,11 +54,16 @@ _BROKEN: Mapping[Level, Verdict] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a transcript: which exchange, and in its body which byte or which frame."""
+    """Where in a transcript: which exchange, and in its body which byte or which frame.
+
+    ``scenario`` says which transcript, for a check that reads several; where it says nothing, the
+    first of them is meant.
+    """
 
     exchange: int = 0
     offset: int | None = None
     frame: int | None = None
+    scenario: str = ""
 
 
 class Finding(AssertionError):
