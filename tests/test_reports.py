@@ -480,12 +480,16 @@ def test_judged_again_gives_the_same(tmp_path: Path, two_checks: Callable[..., N
     run = Recorder(tmp_path / "old")
     run.judged(IDS[0], "pass", made=exchange(), seen="5 frames")
     run.judged(IDS[1], "pass", made=exchange())
+    run.writer.load("chat-steady", "load/chat-steady", {"plan": {}})
     run.write(0)
     two_checks(strict=False)
     folder, status = judge.judge_again(tmp_path / "old")
     old, new = read_run(tmp_path / "old"), read_run(folder)
+    [load] = new.loads
 
     assert folder == tmp_path / "old-judged"
+    assert (load["scenario"], load["summary"]) == ("chat-steady", {"plan": {}})
+    assert (folder / load["folder"]).resolve() == tmp_path / "old" / "load" / "chat-steady"
     assert status == 0
     assert new.results == old.results
     assert new.header["verb"] == "judge"
