@@ -273,10 +273,16 @@ class App:
         return found
 
 
-def listing() -> list[dict[str, str]]:
+def listing() -> list[dict[str, Any]]:
     """Return the table of behaviours as it is shown to others."""
     return [
-        {"name": row.name, "kind": row.kind, "says": row.says, "parameter": row.parameter}
+        {
+            "name": row.name,
+            "kind": row.kind,
+            "says": row.says,
+            "parameter": row.parameter,
+            "required": row.read is not None and row.default is None,
+        }
         for row in TABLE.values()
     ]
 
