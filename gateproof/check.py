@@ -200,8 +200,10 @@ def judge(  # noqa: PLR0911  # one return a verdict
     if not profile.concerns(requirement):
         return result("not-applicable", reason=f"a promise of {requirement.profile} alone")
     missing = sorted(need for need in needs_of(check, case, requirement) if need in claims)
-    if missing:
-        return result("not-applicable", reason="; ".join(claims[need] for need in missing))
+    # What lacks messages lacks messages.stream as well: the family says it for its members.
+    lacks = [need for need in missing if need.rpartition(".")[0] not in missing]
+    if lacks:
+        return result("not-applicable", reason="; ".join(claims[need] for need in lacks))
     seen = [transcripts.get(name) for name in names]
     for name, transcript in zip(names, seen, strict=True):
         if transcript is None:
