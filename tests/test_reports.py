@@ -37,7 +37,7 @@ PROFILE = load_profile("openai")
 IDS = [
     item.id
     for item in load_requirements().values()
-    if item.judged_by == (item.id,) and PROFILE.concerns(item)
+    if item.judged_by == (item.id,) and PROFILE.concerns(item) and item.capability in PROFILE.claims
 ]
 MS = 1_000_000
 
