@@ -13,6 +13,7 @@ from typing import Any
 
 import uvloop
 
+from .alarm import Alarm, alarm_of
 from .app import App, seeded
 from .chat import Timing
 from .connection import Connection, Settings, sweep
@@ -77,9 +78,11 @@ class Server:
         app: App,
         listener: asyncio.Server,
         living: set[Any],
+        alarm: Alarm,
         private: asyncio.Server | None = None,
     ) -> None:
         self.app = app
+        self._alarm = alarm
         self._listeners = [listener] if private is None else [listener, private]
         self.private = ""
         if private is not None:
@@ -116,6 +119,7 @@ class Server:
         for connection in tuple(self._living):
             connection.transport.abort()
         await asyncio.sleep(0)
+        self._alarm.close()
         self.app.state.close()
 
 
@@ -128,7 +132,8 @@ async def listen(
     """
     app = options.app()
     loop = asyncio.get_running_loop()
-    clock = Clock(loop)
+    alarm = alarm_of(loop)
+    clock = Clock(alarm)
     living: set[Any] = set()
 
     def connection() -> Connection:
@@ -143,7 +148,7 @@ async def listen(
         reuse_port=shared or None,
     )
     private = await loop.create_server(connection, "127.0.0.1", 0) if shared else None
-    return Server(app, listener, living, private)
+    return Server(app, listener, living, alarm, private)
 
 
 def calm_collector() -> None:

@@ -370,6 +370,14 @@ def test_a_usage_chunk_without_choices_is_else_whole(base: str) -> None:
     assert sorted(value) == ["created", "id", "model", "object", "system_fingerprint", "usage"]
 
 
+def test_an_empty_model_is_there(base: str) -> None:
+    """The member is an empty string, not left out."""
+    body = chat("plain", stream=False)
+    answer = exchange(base, "POST", "/with/model-name-empty/v1/chat/completions", body)
+
+    assert body_of(answer)["model"] == ""
+
+
 @pytest.mark.parametrize("other", ["", "crlf+", "cr+", "comment-in-event+", "multi-line-data+"])
 def test_data_lines_join_to_the_same_json(base: str, other: str) -> None:
     """Divided last, whatever was done to the events before."""
