@@ -25,6 +25,7 @@ from . import (  # noqa: F401  # importing them fills the table
     packets,
     parameters,
     refusals,
+    routes,
     timing,
     tools,
     transport,

@@ -125,7 +125,7 @@ def _duplicate_ids(value: Json) -> Json:
 def _ghost(value: Json, call: Call) -> Json:
     if call.route != ("models",):
         return value
-    entries = value["data"] if isinstance(value, dict) else value
+    entries = value.get("data") if isinstance(value, dict) else value
     if isinstance(entries, list) and entries:
         entries.append({**entries[0], "id": "ghost-mini"})
     return value

@@ -25,6 +25,11 @@ def _tier_ignored(caller: Caller) -> Caller:
     return replace(caller, limits=())
 
 
+@fault("tier-lowest", "caller", "Limits everybody to sixty requests a minute, as the lowest tier.")
+def _tier_lowest(caller: Caller) -> Caller:
+    return replace(caller, limits=(Limit("requests", 60, 60_000_000_000),))
+
+
 @fault("limit-requests-ignored", "caller", "Limits tokens only.")
 def _requests_ignored(caller: Caller) -> Caller:
     return _limits(caller, lambda limit: None if limit.what == "requests" else limit)

@@ -440,7 +440,7 @@ def _observed_shape(value: Json, call: Call) -> Json:
     wishes = isinstance(call.payload, dict) and call.payload.get("observability") is True
     if not wishes or not isinstance(value, dict) or "usage" not in value:
         return value
-    return {"response": value, "observability": dumps(call.payload["messages"]).decode()}
+    return {"response": value, "observability": dumps(call.payload.get("messages")).decode()}
 
 
 @fault("observability-type-500", "reply", "Fails with 500 when observability is no boolean.")

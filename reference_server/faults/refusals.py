@@ -55,6 +55,19 @@ def _type_unknown(reply: Reply) -> Reply:
     return _with_type(reply, "unexpected_condition")
 
 
+@fault("auth-type-upstream", "reply", "Gives the error of a wrong key the type that OpenAI has.",
+       "gateways that pass types on")  # fmt: skip
+def _auth_type(reply: Reply) -> Reply:
+    return _with_type(reply, "invalid_request_error") if reply.status == 401 else reply
+
+
+@fault("unknown-model-forbidden", "reply", "Answers an unknown model as one that is not allowed.")
+def _model_forbidden(reply: Reply) -> Reply:
+    if _error(reply) is None or reply.cause != "model_not_found":
+        return reply
+    return replace(_with_type(reply, "permission_error"), status=403)
+
+
 @fault("error-200", "reply", "Sends errors with status 200.", "gateways that always say 200")
 def _error_200(reply: Reply) -> Reply:
     return replace(reply, status=200) if reply.error else reply
@@ -194,6 +207,15 @@ def _validation_500(reply: Reply) -> Reply:
     if error is None or reply.status != 400 or reply.cause == "invalid_json":
         return reply
     return replace(reply, status=500)
+
+
+@fault("validation-422", "reply", "Answers requests that are not valid with 422.",
+       "web frameworks' own validation")  # fmt: skip
+def _validation_422(reply: Reply) -> Reply:
+    error = _error(reply)
+    if error is None or reply.status != 400 or reply.cause == "invalid_json":
+        return reply
+    return replace(reply, status=422)
 
 
 @fault("param-missing", "reply", "Does not name the field that made a request invalid.")
