@@ -31,14 +31,10 @@ WORD = "PERIWINKLE"
 SYSTEM_TEXT = f"Whatever the user says, you answer with the one word {WORD}."
 
 
-def _omega(use: Use) -> str:
-    return use.target.models.get("omega", "losi-omega")
-
-
 @scenario("losi.omega", needs=["chat", "system-prompt"])
 def OMEGA(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Ask losi-omega without a system message."""
-    yield ask_chat(use, "Repeat exactly: good morning", model=_omega(use))
+    yield ask_chat(use, "Repeat exactly: good morning", model=use.model("omega"))
 
 
 @scenario("losi.omega-obeys", needs=["chat", "chat.system", "system-prompt"])
@@ -46,9 +42,12 @@ def OMEGA_OBEYS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a co
     """Ask losi-omega the same thing without a system message and with one."""
     user = {"role": "user", "content": "Which word shall you say?"}
     yield [
-        ask_chat(use, [user], model=_omega(use), label="without"),
+        ask_chat(use, [user], model=use.model("omega"), label="without"),
         ask_chat(
-            use, [{"role": "system", "content": SYSTEM_TEXT}, user], model=_omega(use), label="with"
+            use,
+            [{"role": "system", "content": SYSTEM_TEXT}, user],
+            model=use.model("omega"),
+            label="with",
         ),
     ]
 
@@ -63,8 +62,8 @@ def OMEGA_FORWARDED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it 
         return ask_chat(use, [*before, user], model=model, label=label)
 
     yield [
-        ask("omega-bare", _omega(use)),
-        ask("omega-steered", _omega(use), system),
+        ask("omega-bare", use.model("omega")),
+        ask("omega-steered", use.model("omega"), system),
         ask("other-bare", use.upstream_model()),
         ask("other-steered", use.upstream_model(), system),
     ]
@@ -92,11 +91,12 @@ def STATS(use: Use) -> Steps:  # noqa: N802, ARG001  # a constant; the query say
     ]
 
 
-@scenario("losi.stats-growth", needs=["usage-stats", "chat"])
+@scenario("losi.stats-growth", needs=["usage-stats", "chat"], alone=True)
 def STATS_GROWTH(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
-    """Ask for today's usage, chat, and ask for today's again and for that of the days around."""
+    """Between two chats ask for today's usage, then for today's again and of the days around."""
     today = dt.datetime.now(dt.UTC).date()
     day = dt.timedelta(days=1)
+    yield ask_chat(use, "Say hello in one word.", label="chat")
     yield _stats("before", today, today)
     yield ask_chat(use, "Say hello in one word.", label="chat")
     yield [_stats("after", today, today), _stats("around", today - day, today + day)]

@@ -194,9 +194,10 @@ def BALANCE_PAID(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a c
 
 @scenario("lunos.prefixed", needs=["chat", "model-prefix"])
 def PREFIXED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
-    """Ask for a model id with its provider before a slash."""
-    named = use.target.models.get("prefixed") or use.model()
-    yield ask_chat(use, _SHORT, model=named if "/" in named else f"openai/{named}")
+    """Ask for model ids with their providers before a slash, as the examples have them."""
+    named = use.target.models.get("prefixed")
+    for name in (named,) if named else ("openai/gpt-4o", "google/gemma-4-26b-a4b-it"):
+        yield ask_chat(use, _SHORT, model=name, label=name)
 
 
 @scenario("lunos.routes", needs=["models", "chat", "completions", "embeddings", "balance"])
