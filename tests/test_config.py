@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateproof.config import load_targets
 from gateproof.errors import UsageError
-from gateproof.target import Target, Upstream, Waiver
+from gateproof.target import Login, Target, Upstream, Waiver
 
 WHOLE = """
 [targets.local]
@@ -24,6 +24,9 @@ idle_timeout_s = 2.5
 total_timeout_s = 60
 disclaims = { "chat.n" = "not built yet" }
 load_allowed = true
+keys = { basic = { env = "BASIC_KEY" } }
+login = { user = "demo", password = { env = "MY_PASSWORD" } }
+clock_scale = 60
 
 [[targets.local.waive]]
 check = "sse.done-terminator"
@@ -211,6 +214,26 @@ MISTAKES = {
         f"{PLACE}, waive[0], until is not a date.",
         "until = 2027-03-31",
     ),
+    "a further key written out": (
+        URL + 'keys = { basic = "sk-1" }',
+        f'{PLACE}, keys.basic must name a variable: {{ env = "NAME" }}.',
+        "A secret never stands in a file.",
+    ),
+    "a password written out": (
+        URL + 'login = { user = "demo", password = "p" }',
+        f'{PLACE}, login, password must name a variable: {{ env = "NAME" }}.',
+        "A secret never stands in a file.",
+    ),
+    "a login without a user": (
+        URL + 'login = { password = { env = "P" } }',
+        f"{PLACE}, login, user is ''.",
+        "HTTP Basic needs a user name, without a colon in it.",
+    ),
+    "a clock that runs backwards": (
+        URL + "clock_scale = -1",
+        f"{PLACE}, clock_scale must be a number from 1 to 100000, and is -1.",
+        "",
+    ),
     "load allowed perhaps": (
         URL + 'load_allowed = "no"',
         f"{PLACE}, load_allowed must be true or false, and is 'no'.",
@@ -240,6 +263,9 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
             disclaims={"chat.n": "not built yet"},
             waivers=(Waiver("sse.done-terminator", "ticket 12", dt.date(2027, 3, 31)),),
             load_allowed=True,
+            keys={"basic": "BASIC_KEY"},
+            login=Login("demo", "MY_PASSWORD"),
+            clock_scale=60,
         ),
         "other": Target(name="other", url="https://example.com", profile="openai"),
     }

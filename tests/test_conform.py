@@ -1,15 +1,25 @@
 """A plan asks for no more than its checks need, and waivers excuse what they name and no more."""
 
+import dataclasses
 import datetime as dt
 
 import pytest
 
 from gateproof.check import Result, Verdict
-from gateproof.conform import make_plan, require_known, stale_waivers, waive
+from gateproof.conform import (
+    make_plan,
+    patience_notes,
+    plan_lines,
+    require_known,
+    split_groups,
+    stale_waivers,
+    waive,
+)
 from gateproof.errors import UsageError
 from gateproof.profile import load_profile
 from gateproof.suite import load_checks, room_path, scenarios_of, select
 from gateproof.target import Target, Waiver
+from gateproof.transcript import Ask, Exchange, Transcript
 
 OPENAI = load_profile("openai")
 TODAY = dt.date(2026, 11, 21)
@@ -109,3 +119,52 @@ def test_what_a_target_names_must_exist() -> None:
         require_known(target(Waiver("sse.done", "x")), OPENAI, checks)
     with pytest.raises(UsageError, match="disclaims 'cost', which profile openai does not claim"):
         require_known(target(cost="x"), OPENAI, checks)
+
+
+def test_groups_are_split() -> None:
+    """Groups are named one by one, or several with commas between; each counts once."""
+    assert split_groups(["keys,limits", " keys", ","]) == ("keys", "limits")
+
+
+def test_a_plan_is_told_before_it_is_done() -> None:
+    """A plan says how much it asks, and what each group adds and changes."""
+    groups = ("keys", "undocumented")
+    profile = load_profile("losi").with_groups(groups)
+    losi = dataclasses.replace(target(), profile="losi")
+    checks = select(load_checks(), ["keys", "chat.answers"])
+    first, keys, undocumented = plan_lines(make_plan(losi, profile, checks), groups)
+
+    assert first == f"{len(checks)} checks read 4 scenarios."
+    assert keys.startswith("--with keys (3 scenarios, at most 21 requests): creates API keys")
+    assert undocumented.startswith("--with undocumented (0 scenarios")
+
+
+def test_without_its_group_a_check_says_how_to_opt_in() -> None:
+    """A check of a group that nobody asked for is not applicable, and says how to ask."""
+    losi = dataclasses.replace(target(), profile="losi")
+    plan = make_plan(losi, load_profile("losi"), select(load_checks(), ["keys.create"]))
+
+    assert plan.scenarios == ()
+    assert plan.missing["keys.manage"].startswith("opt in with --with keys: it creates API keys")
+
+
+def test_requests_made_again_are_told() -> None:
+    """A run tells how many requests it made again, and in which scenarios; none is no note."""
+    once, thrice = (
+        Exchange(
+            ask=Ask(path="/x"),
+            url="http://x/x",
+            started_ns=0,
+            connected_ns=0,
+            ended_ns=1,
+            ended="closed",
+            attempts=attempts,
+        )
+        for attempts in (1, 3)
+    )
+    busy = Transcript(scenario="busy", exchanges=(once, thrice))
+
+    assert patience_notes([Transcript(scenario="calm", exchanges=(once,))]) == []
+    (note,) = patience_notes([busy])
+    assert note.startswith("2 requests were made again")
+    assert note.endswith("was judged: busy (2).")

@@ -7,7 +7,7 @@ import pytest
 
 from gateproof.errors import UsageError
 from gateproof.settings import resolve_target
-from gateproof.target import Target, Upstream
+from gateproof.target import Login, Target, Upstream
 
 FILE = """
 [targets.local]
@@ -51,6 +51,8 @@ def file(tmp_path: Path) -> Path:
             {"upstream": Upstream("http://127.0.0.1:9090", "x/{name}", "m")},
         ),
         ({"allow_origins": ["http://127.0.0.1:4000/other"]}, {}),
+        ({"plan_keys": ["basic=BASIC_KEY"]}, {"keys": {"basic": "BASIC_KEY"}}),
+        ({"login": "demo:MY_PASSWORD"}, {"login": Login("demo", "MY_PASSWORD")}),
     ],
 )
 def test_options_override_the_table(
