@@ -54,16 +54,11 @@ _BROKEN: Mapping[Level, Verdict] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a transcript: which exchange, and in its body which byte or which frame.
-
-    ``scenario`` says which transcript, for a check that reads several; where it says nothing, the
-    first of them is meant.
-    """
+    """Where in a transcript: which exchange, and in its body which byte or which frame."""
 
     exchange: int = 0
     offset: int | None = None
     frame: int | None = None
-    scenario: str = ""
 
 
 class Finding(AssertionError):
@@ -200,10 +195,8 @@ def judge(  # noqa: PLR0911  # one return a verdict
     if not profile.concerns(requirement):
         return result("not-applicable", reason=f"a promise of {requirement.profile} alone")
     missing = sorted(need for need in needs_of(check, case, requirement) if need in claims)
-    # What lacks messages lacks messages.stream as well: the family says it for its members.
-    lacks = [need for need in missing if need.rpartition(".")[0] not in missing]
-    if lacks:
-        return result("not-applicable", reason="; ".join(claims[need] for need in lacks))
+    if missing:
+        return result("not-applicable", reason="; ".join(claims[need] for need in missing))
     seen = [transcripts.get(name) for name in names]
     for name, transcript in zip(names, seen, strict=True):
         if transcript is None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import uvloop
 
-from .alarm import Alarm, alarm_of
 from .app import App, seeded
 from .chat import Timing
 from .connection import Connection, Settings, sweep
@@ -73,20 +72,9 @@ class Options:
 class Server:
     """A server that listens, until it is closed."""
 
-    def __init__(
-        self,
-        app: App,
-        listener: asyncio.Server,
-        living: set[Any],
-        alarm: Alarm,
-        private: asyncio.Server | None = None,
-    ) -> None:
+    def __init__(self, app: App, listener: asyncio.Server, living: set[Any]) -> None:
         self.app = app
-        self._alarm = alarm
-        self._listeners = [listener] if private is None else [listener, private]
-        self.private = ""
-        if private is not None:
-            self.private = "{}:{}".format(*private.sockets[0].getsockname()[:2])
+        self._listener = listener
         self._living = living
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
         self._flusher = asyncio.get_running_loop().create_task(self._flush())
@@ -114,41 +102,27 @@ class Server:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        for listener in self._listeners:
-            listener.close()
+        self._listener.close()
         for connection in tuple(self._living):
             connection.transport.abort()
         await asyncio.sleep(0)
-        self._alarm.close()
         self.app.state.close()
 
 
-async def listen(
-    options: Options, host: str = "127.0.0.1", port: int = 0, *, shared: bool = False
-) -> Server:
-    """Start a server in the running loop; port 0 takes a free one, a shared one may be taken.
-
-    On a shared port it also listens on one of its own, at ``Server.private``.
-    """
+async def listen(options: Options, host: str = "127.0.0.1", port: int = 0) -> Server:
+    """Start a server in the running loop; port 0 takes a free one."""
     app = options.app()
     loop = asyncio.get_running_loop()
-    alarm = alarm_of(loop)
-    clock = Clock(alarm)
+    clock = Clock(loop)
     living: set[Any] = set()
-
-    def connection() -> Connection:
-        return Connection(app, options.settings, clock, living)
-
     listener = await loop.create_server(
-        connection,
+        lambda: Connection(app, options.settings, clock, living),
         host,
         port,
         backlog=_BACKLOG,
         family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-        reuse_port=shared or None,
     )
-    private = await loop.create_server(connection, "127.0.0.1", 0) if shared else None
-    return Server(app, listener, living, alarm, private)
+    return Server(app, listener, living)
 
 
 def calm_collector() -> None:

@@ -328,6 +328,22 @@ def test_tokens_are_counted(seen: Transcript) -> str:
     return f"{count} tokens"
 
 
+@check("anth.count-tokens-near", across=[COUNT, PLAIN])
+def test_count_is_near_the_answers(count: Transcript, plain: Transcript) -> str:
+    """A count of tokens is near the input_tokens of the answer to the same request."""
+    got = openai.answer(count[0]).get("input_tokens")
+    usage = anthropic.message(plain[0]).get("usage")
+    wanted = usage.get("input_tokens") if isinstance(usage, dict) else None
+    if not openai.is_int(got) or not openai.is_int(wanted) or wanted <= 0:
+        raise Untestable("no input_tokens (see anth.count-tokens and anth.response.schema)")
+    expect(
+        abs(got - wanted) <= max(20, wanted // 5),
+        wanted=f"a count near {wanted}, as the answer counts",
+        got=f"input_tokens: {got}",
+    )
+    return f"{got} and {wanted} tokens"
+
+
 @check("anth.models.list", on=[MODELS])
 def test_models_are_listed(seen: Transcript) -> str:
     """GET /models gives models with id, type, display_name and created_at, and the page's ends."""

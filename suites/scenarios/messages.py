@@ -177,7 +177,7 @@ def ROUND_TRIP(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a con
     yield ask(body(use, turns, **tools), label="result")
 
 
-@scenario("messages.thinking", needs=["messages", "messages.thinking"])
+@scenario("messages.thinking", needs=["messages", "messages.thinking"], requests=2)
 def THINKING(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Ask a model to think, and send its thoughts back with the next turn."""
     more = {
