@@ -16,7 +16,8 @@ which holds as well how long a request lay in the kernel before a busy server re
 wave of requests is left out. Machine noise (how late a timer of an idle process is) is printed
 beside, and bounds what can be measured. Target: p99 under 2 ms at 200
 streams; the bare client shows what is possible. On a machine that does other work, ``--realtime``
-(as root) runs all processes of the benchmark before that work.
+(as root) runs all processes of the benchmark before that work. ``--smoke`` is a quarter of a minute
+with a few streams: it shows that the benchmark works, and its figures mean nothing.
 """
 
 # ruff: noqa: INP001  # a script, not a package
@@ -218,7 +219,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--realtime", action="store_true", help="run before all else (as root)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON at the end")
+    parser.add_argument("--smoke", action="store_true", help="only show that it works")
     options = parser.parse_args()
+    if options.smoke:
+        options.streams, options.seconds, options.repeats = 4, 4.0, 1
     os.environ[KEY_ENV] = KEY
     if options.realtime:  # children inherit it
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))

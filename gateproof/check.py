@@ -54,11 +54,16 @@ _BROKEN: Mapping[Level, Verdict] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a transcript: which exchange, and in its body which byte or which frame."""
+    """Where in a transcript: which exchange, and in its body which byte or which frame.
+
+    ``scenario`` says which transcript, for a check that reads several; where it says nothing, the
+    first of them is meant.
+    """
 
     exchange: int = 0
     offset: int | None = None
     frame: int | None = None
+    scenario: str = ""
 
 
 class Finding(AssertionError):
@@ -195,8 +200,10 @@ def judge(  # noqa: PLR0911  # one return a verdict
     if not profile.concerns(requirement):
         return result("not-applicable", reason=f"a promise of {requirement.profile} alone")
     missing = sorted(need for need in needs_of(check, case, requirement) if need in claims)
-    if missing:
-        return result("not-applicable", reason="; ".join(claims[need] for need in missing))
+    # What lacks messages lacks messages.stream as well: the family says it for its members.
+    lacks = [need for need in missing if need.rpartition(".")[0] not in missing]
+    if lacks:
+        return result("not-applicable", reason="; ".join(claims[need] for need in lacks))
     seen = [transcripts.get(name) for name in names]
     for name, transcript in zip(names, seen, strict=True):
         if transcript is None:

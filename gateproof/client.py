@@ -14,7 +14,7 @@ import importlib.util
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import TracebackType
@@ -57,6 +57,7 @@ class _Wire:
     size: int = 0
     connected_ns: int = 0
     broken: bool = False
+    on_write: Callable[[], None] | None = None
 
 
 class _Tap(httpcore.AsyncNetworkStream):
@@ -82,6 +83,8 @@ class _Tap(httpcore.AsyncNetworkStream):
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  # httpcore's interface
         await self._inner.write(buffer, timeout)
         self._wire.sent.append(Read(time.monotonic_ns(), bytes(buffer)))
+        if self._wire.on_write is not None:
+            self._wire.on_write()
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -333,7 +336,8 @@ class Client:
         frames = 0
         response: httpx.Response | None = None
         try:
-            async with asyncio.timeout(ask.cancel_after_s):
+            async with asyncio.timeout(None) as leaving:
+                _leave_after(ask.cancel_after_s, leaving, request.extensions["gateproof_wire"])
                 # Not by the client: it keeps cookies for what comes next, and reads redirects.
                 response = await self._transport.handle_async_request(request)
                 async for part in response.aiter_raw():
@@ -393,6 +397,19 @@ def _basic(user: str, password: str) -> str:
 
 def _key_header(style: str, key: str) -> tuple[str, str]:
     return ("x-api-key", key) if style == "x-api-key" else ("authorization", f"Bearer {key}")
+
+
+def _leave_after(seconds: float | None, leaving: asyncio.Timeout, wire: _Wire) -> None:
+    """End a block so long after the last write: a busy machine may take a second to connect."""
+    if seconds is None:
+        return
+    now = asyncio.get_running_loop().time
+
+    def wait_anew() -> None:
+        if not leaving.expired():
+            leaving.reschedule(now() + seconds)
+
+    wire.on_write = wait_anew
 
 
 def _retry_after_s(value: str | None) -> float | None:

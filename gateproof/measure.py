@@ -214,8 +214,8 @@ def _verdict(
         for name, unit, limit, got, why in rows
     ]
     reasons = [
-        f"{row['name']} is {row['got']:g} {row['unit']}, over its limit of {row['limit']:g}: the "
-        "generator was a bottleneck; use fewer streams, more workers or a quieter machine"
+        f"{row['name']} is {row['got']:.3g} {row['unit']}, over its limit of {row['limit']:.3g}: "
+        "the generator was a bottleneck; use fewer streams, more workers or a quieter machine"
         if row["got"] is not None
         else f"{row['name']} was not recorded, so the generator's own error is unknown"
         for row in limits

@@ -164,6 +164,7 @@ class RunWriter:
                 "url": target.url,
                 "profile": target.profile,
                 "models": dict(target.models),
+                "model": target.model(),
                 "key_env": target.key_env,
                 "headers": sorted([*target.headers, *target.secret_headers]),
                 "upstream": target.upstream.url if target.upstream else None,

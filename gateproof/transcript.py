@@ -39,7 +39,7 @@ class Ask:
     ``path`` is relative to the target's base URL. ``auth`` is ``key`` or ``wrong``, sent as the
     target's profile takes keys or as ``:bearer`` or ``:x-api-key`` behind the word says; ``none``;
     or the literal value of an Authorization header. ``cancel_after_events`` leaves once so many
-    blank-line frames of the body have come; ``cancel_after_s`` leaves at that time whatever came.
+    blank-line frames of the body have come; ``cancel_after_s`` leaves so long after it was sent.
     ``after_s`` is how long to wait before it is made. ``label`` tells the exchanges of one scenario
     apart.
 

@@ -21,6 +21,7 @@ from .faults import parse
 from .limits import ALGORITHMS, read_limit
 from .profiles import PROFILES
 from .server import Options, calm_collector, listen
+from .workers import lead
 
 __all__ = ["main"]
 
@@ -76,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
         "--exit-with-stdin", action="store_true", help="stop when standard input ends"
     )
     parser.add_argument(
+        "--workers", type=int, default=1,
+        help="processes on the port, each with rate limits of its own (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
         "--list-faults", action="store_true", help="print the faults, oddities and behaviours"
     )
     parser.add_argument("--json", action="store_true", help="with --list-faults: as JSON")
@@ -109,6 +115,8 @@ def _options(arguments: argparse.Namespace) -> Options:
             raise OptionError(f"--{name.replace('_', '-')} is 0 or more, not {value}.")
     if not 1 <= arguments.clock_scale <= 100_000:
         raise OptionError(f"--clock-scale is 1 to 100000, not {arguments.clock_scale}.")
+    if not 1 <= arguments.workers <= 256:
+        raise OptionError(f"--workers is 1 to 256, not {arguments.workers}.")
     if not 0 <= arguments.port <= 65_535:
         raise OptionError(f"--port is 0 to 65535, not {arguments.port}.")
     texts = tuple(text for group in arguments.behaviours for text in group.split("+"))
@@ -133,26 +141,30 @@ def _options(arguments: argparse.Namespace) -> Options:
     )
 
 
-async def _serve(options: Options, host: str, port: int, *, with_stdin: bool) -> None:
+async def _serve(options: Options, host: str, port: int, *, with_stdin: bool, worker: bool) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    server = await listen(options, host, port)
+    server = await listen(options, host, port, shared=worker)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if with_stdin:
+    if with_stdin or worker:
 
         def heard() -> None:
             try:
-                over = not os.read(sys.stdin.fileno(), 65_536)
+                said = os.read(sys.stdin.fileno(), 65_536)
             except OSError:
-                over = True
-            if over:
+                said = b""
+            if not said:
                 loop.remove_reader(sys.stdin.fileno())
                 stop.set()
+            elif worker:
+                server.app.peers = tuple(json.loads(said))
 
         loop.add_reader(sys.stdin.fileno(), heard)
     calm_collector()
     ready = {"ready": True, "url": server.url, "pid": os.getpid(), "profiles": list(PROFILES)}
+    if worker:
+        ready["private"] = server.private
     _say(json.dumps(ready))
     await stop.wait()
     await server.close()
@@ -167,9 +179,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = _options(arguments)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            if arguments.workers > 1:
+                return runner.run(
+                    lead(
+                        sys.argv[1:] if argv is None else argv,
+                        arguments.workers,
+                        arguments.host,
+                        arguments.port,
+                        in_memory=options.state == ":memory:",
+                        with_stdin=arguments.exit_with_stdin,
+                        say=_say,
+                    )
+                )
             runner.run(
                 _serve(
-                    options, arguments.host, arguments.port, with_stdin=arguments.exit_with_stdin
+                    options,
+                    arguments.host,
+                    arguments.port,
+                    with_stdin=arguments.exit_with_stdin,
+                    worker=arguments.worker,
                 )
             )
     except OptionError as error:

@@ -74,6 +74,8 @@ class App:
     ruler: Ruler = field(default_factory=Ruler)
     limits: tuple[Limit, ...] = ()
     """Those that hold everybody, besides the limits of his plan."""
+    peers: tuple[str, ...] = ()
+    """Other processes on the same port, whose journals belong to this one's."""
 
     def answer(self, request: Request, *, read_at_ns: int, connection: int, close: bool,
                http10: bool = False) -> Answer:  # fmt: skip
@@ -97,6 +99,11 @@ class App:
         if not reply.unseen:
             self.journal.add(entry)
         return Answer(reply, steps, entry)
+
+    def own(self, method: str, target: str) -> Reply:
+        """Answer a path of the server's own."""
+        path, _, query = target.partition("?")
+        return self._own(method, path, query)
 
     def refusal(self, target: str, error: ApiError) -> Reply:
         """Refuse a request that was not even read whole, in the shape of its path's profile."""
@@ -273,10 +280,16 @@ class App:
         return found
 
 
-def listing() -> list[dict[str, str]]:
+def listing() -> list[dict[str, Any]]:
     """Return the table of behaviours as it is shown to others."""
     return [
-        {"name": row.name, "kind": row.kind, "says": row.says, "parameter": row.parameter}
+        {
+            "name": row.name,
+            "kind": row.kind,
+            "says": row.says,
+            "parameter": row.parameter,
+            "required": row.read is not None and row.default is None,
+        }
         for row in TABLE.values()
     ]
 

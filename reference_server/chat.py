@@ -99,6 +99,8 @@ class Completion:
     choices: tuple[Choice, ...]
     usage: dict[str, Any] | None
     seed: int
+    names_model: bool = True
+    """Whether an answer says which model it is from."""
     logprobs: int | None = None
     """How many alternatives each token is given with; None gives no logprobs."""
     extra: Mapping[str, Any] | None = None

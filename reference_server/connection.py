@@ -24,6 +24,7 @@ from .errors import ApiError
 from .jsontext import dumps
 from .player import Clock, Player
 from .script import JSON, Reply, common_headers, frame_body
+from .workers import asks_for_journal, journal_of_all
 
 __all__ = ["Connection", "Settings"]
 
@@ -91,7 +92,7 @@ class Connection(asyncio.Protocol):
         self._number = -1
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[_Waiting] = deque()
-        self._player: Player | None = None
+        self._player: Player | _Gathering | None = None
         self._began_at = 0.0
         self._completed = 0
         self._draining = False
@@ -278,6 +279,9 @@ class Connection(asyncio.Protocol):
             if waiting.request is None:
                 reply = cast("Reply", waiting.refusal)
                 steps = frame_body(reply, reply.text or b"", close=True)
+            elif self.app.peers and asks_for_journal(waiting.request):
+                self._player = _Gathering(self, waiting.request, close=close)
+                return
             else:
                 answer = self.app.answer(
                     waiting.request,
@@ -299,6 +303,14 @@ class Connection(asyncio.Protocol):
                 detached=detached,
                 settle=self.app.journal.settle,
             )
+            self._player.play()
+
+    def gathered(self, reply: Reply, *, close: bool) -> None:
+        """Answer with what several processes have said."""
+        self._player = None
+        if not self.transport.is_closing():
+            steps = frame_body(reply, reply.text or b"", close=close)
+            self._player = Player(self, steps, time.monotonic_ns(), None, close=close)
             self._player.play()
 
     def played(self, *, close: bool) -> None:
@@ -328,6 +340,24 @@ class Connection(asyncio.Protocol):
                 self._next()
         elif silent > _IDLE_S:
             self.transport.close()
+
+
+class _Gathering:
+    """Stands where a player will be while other processes are asked."""
+
+    def __init__(self, stage: Connection, request: Request, *, close: bool) -> None:
+        async def gather() -> None:
+            reply = await journal_of_all(stage.app, request)
+            stage.gathered(reply, close=close)
+
+        self._task = stage.loop.create_task(gather())
+
+    def play(self) -> None:
+        """Wait: there is nothing to write yet."""
+
+    def leave(self) -> None:
+        """Stop asking: nobody waits for the answer."""
+        self._task.cancel()
 
 
 def sweep(connections: Iterable[Connection], now: float) -> None:

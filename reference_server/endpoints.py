@@ -69,7 +69,7 @@ def chat(call: Call) -> Reply:
     )
     call.profile.observe(call, completion, model)
     if not call.profile.names_model:
-        completion = replace(completion, model="")
+        completion = replace(completion, names_model=False)
     completion = apply("completion", call.deeds, completion, call, kinds=("fault", "oddity"))
     schedule = call.timing.schedule(completion.seed)
     reasoning = call.profile.show_reasoning

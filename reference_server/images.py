@@ -96,6 +96,8 @@ def generate(call: Call, *, does: str = "images") -> Reply:
         raise ApiError(
             400, "Only png is made here.", param="output_format", code="unsupported_value"
         )
+    # The upstream's older models give addresses unless told otherwise, its newer ones base64.
+    form = payload.get("response_format") or ("url" if "dall-e" in model.name else "b64_json")
     number_of = int(payload.get("n") or 1)
     prompt = payload["prompt"]
     read, written = count(prompt), _TOKENS_AN_IMAGE * number_of
@@ -104,7 +106,7 @@ def generate(call: Call, *, does: str = "images") -> Reply:
     for place in range(number_of):
         plan = f"{name}\0{prompt}\0{place}".encode("utf-8", "replace")
         seed = hashlib.blake2b(plan, digest_size=6).digest()
-        if payload.get("response_format") == "url":
+        if form == "url":
             data.append({"url": f"{_origin(call)}/_images/{seed.hex()}.png"})
         else:
             data.append({"b64_json": base64.b64encode(png(seed)).decode()})

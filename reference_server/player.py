@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeAlias
 
+from .alarm import Alarm
 from .journal import Entry
 from .script import Step
 
@@ -35,12 +36,11 @@ Act: TypeAlias = Callable[[], Callable[[], None] | None]
 class Clock:
     """Calls functions at absolute times, in steps of a millisecond and never early."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, alarm: Alarm) -> None:
+        self._alarm = alarm
         self._slots: dict[int, list[Act]] = {}
         self._due: list[int] = []
         self._armed: int | None = None
-        self._handle: asyncio.TimerHandle | None = None
 
     def at(self, due_ns: int, act: Act) -> None:
         """Call the function in the millisecond after the time has come."""
@@ -55,12 +55,8 @@ class Clock:
             self._arm(slot)
 
     def _arm(self, slot: int) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
         self._armed = slot
-        wait_ns = slot * _MS - time.monotonic_ns()
-        # The loop's timers have whole milliseconds; less than one would not wait at all.
-        self._handle = self._loop.call_later(max(1, -(-wait_ns // _MS)) / 1000, self._tick)
+        self._alarm.set(slot * _MS, self._tick)
 
     def _tick(self) -> None:
         # What is added meanwhile does not arm a timer: the nearest slot is known when all is done.
@@ -74,7 +70,7 @@ class Clock:
                     rest.append(afterwards)
         for afterwards in rest:
             afterwards()
-        self._armed = self._handle = None
+        self._armed = None
         if self._due:
             self._arm(self._due[0])
 

@@ -52,7 +52,7 @@ def _logprobs_of(completion: Completion, tokens: Sequence[str], start: int = 0) 
 
 
 def _model(completion: Completion) -> dict[str, str]:
-    return {"model": completion.model} if completion.model else {}
+    return {"model": completion.model} if completion.names_model else {}
 
 
 def body_of(completion: Completion, *, show_reasoning: bool = False) -> dict[str, Any]:

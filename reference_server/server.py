@@ -13,6 +13,7 @@ from typing import Any
 
 import uvloop
 
+from .alarm import Alarm, alarm_of
 from .app import App, seeded
 from .chat import Timing
 from .connection import Connection, Settings, sweep
@@ -72,9 +73,20 @@ class Options:
 class Server:
     """A server that listens, until it is closed."""
 
-    def __init__(self, app: App, listener: asyncio.Server, living: set[Any]) -> None:
+    def __init__(
+        self,
+        app: App,
+        listener: asyncio.Server,
+        living: set[Any],
+        alarm: Alarm,
+        private: asyncio.Server | None = None,
+    ) -> None:
         self.app = app
-        self._listener = listener
+        self._alarm = alarm
+        self._listeners = [listener] if private is None else [listener, private]
+        self.private = ""
+        if private is not None:
+            self.private = "{}:{}".format(*private.sockets[0].getsockname()[:2])
         self._living = living
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
         self._flusher = asyncio.get_running_loop().create_task(self._flush())
@@ -102,27 +114,41 @@ class Server:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for connection in tuple(self._living):
             connection.transport.abort()
         await asyncio.sleep(0)
+        self._alarm.close()
         self.app.state.close()
 
 
-async def listen(options: Options, host: str = "127.0.0.1", port: int = 0) -> Server:
-    """Start a server in the running loop; port 0 takes a free one."""
+async def listen(
+    options: Options, host: str = "127.0.0.1", port: int = 0, *, shared: bool = False
+) -> Server:
+    """Start a server in the running loop; port 0 takes a free one, a shared one may be taken.
+
+    On a shared port it also listens on one of its own, at ``Server.private``.
+    """
     app = options.app()
     loop = asyncio.get_running_loop()
-    clock = Clock(loop)
+    alarm = alarm_of(loop)
+    clock = Clock(alarm)
     living: set[Any] = set()
+
+    def connection() -> Connection:
+        return Connection(app, options.settings, clock, living)
+
     listener = await loop.create_server(
-        lambda: Connection(app, options.settings, clock, living),
+        connection,
         host,
         port,
         backlog=_BACKLOG,
         family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+        reuse_port=shared or None,
     )
-    return Server(app, listener, living)
+    private = await loop.create_server(connection, "127.0.0.1", 0) if shared else None
+    return Server(app, listener, living, alarm, private)
 
 
 def calm_collector() -> None:

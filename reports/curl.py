@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from gateproof.transcript import Exchange, Mark
 
-from .visible import lay_open
+from .visible import can_be_copied
 
 __all__ = ["curl_command"]
 
@@ -127,7 +127,7 @@ def _body(body: bytes, transcript: str, index: int) -> tuple[str, str]:
         if text is None:
             read = f"jq -r '{value}.base64' {path} | base64 -d"
         return f"{read} |\n", "--data-binary @-"
-    if text is not None and all(lay_open(line) == line for line in text.split("\n")):
+    if text is not None and can_be_copied(text):
         return "", f"--data-raw {_quoted(text)}"
     # Anything that a terminal or a shell could bend goes as octal through printf.
     octal = "".join(

@@ -71,9 +71,16 @@ class _Part:
 
 
 def evidence_of(
-    transcript: Transcript, at: Mapping[str, Any] | None, key_env: str | None
+    transcript: Transcript,
+    at: Mapping[str, Any] | None,
+    key_env: str | None,
+    *,
+    named: bool = False,
 ) -> Evidence | None:
-    """Return the exchange that a place names, ready to be shown; ``None`` when there is none."""
+    """Return the exchange that a place names, ready to be shown; ``None`` when there is none.
+
+    ``named`` puts the scenario's name before its title, where several are shown.
+    """
     place = at or {}
     index = place.get("exchange") or 0
     if not isinstance(index, int) or not 0 <= index < len(transcript.exchanges):
@@ -87,7 +94,7 @@ def evidence_of(
     rows.append(_end(exchange))
     file = f"transcripts/{transcript.scenario}.json"
     return Evidence(
-        title=_title(transcript, exchange, index),
+        title=(f"{transcript.scenario}: " if named else "") + _title(transcript, exchange, index),
         rows=tuple(rows),
         reads=tuple(_cut(reads, exchange)) if frames else (),
         upstream=_upstream(transcript, exchange),

@@ -133,7 +133,7 @@ def _model(plan: Mapping[str, Any]) -> str:
     if number(plan.get("max_tokens")):
         asked.append(f"at most {told(plan['max_tokens'], 'token')} an answer")
     if number(plan.get("duration_s")):
-        asked.append(f"for {_text(plan['duration_s'])} s")
+        asked.append(f"for {plan['duration_s']:g} s")
     if plan.get("seed") is not None:
         asked.append(f"seed {plan['seed']}")
     tail = "; ".join(asked)

@@ -20,7 +20,7 @@ from gateproof.transcript import Transcript
 
 from .charts import charts_of
 from .report_model import Report, make_report
-from .visible import show
+from .visible import show, show_command
 
 __all__ = ["MAX_PAGE_BYTES", "render_page"]
 
@@ -88,6 +88,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters["show"] = show
+    made.filters["command"] = show_command
     made.globals["told"] = told
     made.globals["style"] = Markup(  # noqa: S704  # our own file
         (Path(__file__).parent / "templates" / "style.css").read_text("utf-8")

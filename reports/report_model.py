@@ -220,10 +220,15 @@ def _with_evidence(
     for number, case in enumerate(item.cases):
         shown: list[Evidence] = []
         if number < FULL_CASES:
-            for name in case.scenarios[:FULL_CASES]:
+            place = case.at or {}
+            meant = place.get("scenario") or next(iter(case.scenarios), "")
+            # First what the finding is about, then what it was held against.
+            for name in sorted(case.scenarios, key=lambda name: name != meant)[:FULL_CASES]:
                 if name not in transcripts:
                     continue
-                found = evidence_of(transcripts[name], case.at, key_env)
+                at = place if name == meant else None
+                several = len(case.scenarios) > 1
+                found = evidence_of(transcripts[name], at, key_env, named=several)
                 if found is not None and found.size <= budget[0]:
                     budget[0] -= found.size
                     shown.append(found)

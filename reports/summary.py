@@ -92,6 +92,7 @@ def _case(case: Case) -> dict[str, Any]:
         "reason": case.reason,
         "waiver": case.waiver,
         "transcripts": list(case.files),
+        "scenario": at.get("scenario") or None,
         "exchange": at.get("exchange"),
         "offset": at.get("offset"),
         "frame": at.get("frame"),

@@ -13,9 +13,10 @@ from itertools import groupby
 
 from markupsafe import Markup, escape
 
-__all__ = ["clip", "lay_open", "plain", "show", "show_bytes"]
+__all__ = ["can_be_copied", "clip", "lay_open", "plain", "show", "show_bytes", "show_command"]
 
 MAX_PILE = 2  # combining marks on one character; ordinary languages stay within it
+_JOINERS = "\u200c\u200d"  # they are part of how emoji and Persian words are written
 _NAMED = {"\r": "\\r", "\t": "\\t", "\n": "\\n"}
 
 
@@ -40,6 +41,27 @@ def show_bytes(data: bytes, mark: tuple[int, int] | None = None) -> Markup:
     start, end = max(mark[0], 0), max(mark[1], mark[0] + 1)
     marked = Markup("<mark>{}</mark>").format(_markup(_decode(data[start:end]), keep=""))
     return _markup(_decode(data[:start]), keep="") + marked + _markup(_decode(data[end:]), keep="")
+
+
+def can_be_copied(text: str) -> bool:
+    """Tell whether a text may stand as it is where it will be copied into a shell.
+
+    Unlike elsewhere, spaces of all kinds and joiners may stand: an escape in their place would be
+    copied instead of them. What is invisible beside them may not.
+    """
+    return all(
+        character in "\n" + _JOINERS
+        or (
+            unicodedata.category(character)[0] != "C"
+            and unicodedata.category(character) not in ("Zl", "Zp")
+        )
+        for character in text
+    )
+
+
+def show_command(text: str) -> Markup:
+    """Return a shell command as markup from which it can be copied."""
+    return escape(text) if can_be_copied(text) else _markup(text, keep="\n")
 
 
 def lay_open(text: str) -> str:

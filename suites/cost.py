@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from gateproof.check import Finding, Untestable, check, expect
+from gateproof.check import Finding, Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Transcript
 
@@ -164,7 +164,11 @@ def test_equal_requests_cost_the_same(first: Transcript, second: Transcript) -> 
         details = usage_of(item).get("prompt_tokens_details")
         if isinstance(details, dict) and details.get("cached_tokens"):
             return "they differ, and the prompt was cached"
-    raise Finding(wanted=f"input {amounts[0]:f} again", got=f"input {amounts[1]:f}")
+    raise Finding(
+        wanted=f"input {amounts[0]:f} again",
+        got=f"input {amounts[1]:f}",
+        at=Place(scenario=second.scenario),
+    )
 
 
 @check("cost.present-stream", across=[STREAM, STREAM_USAGE])

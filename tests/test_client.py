@@ -184,7 +184,7 @@ def test_the_client_leaves_after_some_events(events: int) -> None:
 
 
 def test_the_client_leaves_after_some_time() -> None:
-    """A scenario's cancel by time leaves whatever has come, also before the head."""
+    """A cancel by time counts from when all was sent, and leaves whatever has come."""
     with lying(lambda wire: wire.recv(1) and None) as liar:
         [silent] = make(liar, Ask(path="/x", cancel_after_s=0.5))
         assert liar.gone.wait(10)
@@ -194,6 +194,7 @@ def test_the_client_leaves_after_some_time() -> None:
 
     assert (silent.ended, silent.response) == ("cancelled", None)
     assert (begun.ended, len(begun.events)) == ("cancelled", 1)
+    assert all(one.ended_ns - one.sent[-1].at_ns >= 450_000_000 for one in (silent, begun))
 
 
 def test_a_cancel_that_comes_too_late_is_no_cancel() -> None:

@@ -93,6 +93,31 @@ def test_readme_command_works(command: str, folder: Path, server: Bundled) -> No
     assert done.returncode == (1 if busy else 0), done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("fault", "status", "says"),
+    [
+        ("/with/no-request-id", 0, "WAIVED       err.request-id"),
+        ("", 1, "The waiver of err.request-id excuses nothing: it passes."),
+    ],
+    ids=["something to waive", "nothing to waive"],
+)
+def test_readme_file_works(
+    fault: str, status: int, says: str, server: Bundled, tmp_path: Path
+) -> None:
+    """The README's gateproof.toml gives a target with an upstream, and a waiver that is held."""
+    text = "".join(re.findall(r"```toml\n(.*?)```", README, re.DOTALL))
+    text = text.replace("http://127.0.0.1:4000", server.url + fault)
+    text = text.replace("http://127.0.0.1:9090", server.url).replace("mock/{name}", "{name}")
+    (tmp_path / "gateproof.toml").write_text(text, "utf-8")
+    checks = "--check err.request-id --check gateway.text-intact"
+    done = _run(f"gateproof conform --target mine {checks}", tmp_path)
+
+    assert done.returncode == status, done.stdout + done.stderr
+    assert says in done.stdout
+    assert "no controlled upstream" not in done.stdout
+    assert "1 pass" in done.stdout or "2 pass" in done.stdout
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(FOREGROUND)])
 def test_readme_server_starts(command: str, folder: Path, server: Bundled) -> None:
     """Each command of the README that serves says where, and ends when it is told to."""

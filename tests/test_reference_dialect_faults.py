@@ -212,6 +212,14 @@ PROBES: dict[str, tuple[Probe, str]] = {
         ("images-count-ignored images-created-missing images-format-ignored "
         "images-base64-garbage images-empty"),
     ),
+    "no JSON": (
+        ("POST", CHAT[1], json.dumps(CHAT[2]).encode(), {**BEARER, "content-type": "text/plain"}),
+        "media-type-500 media-type-ignored",
+    ),
+    "no bearer": (
+        ("POST", CHAT[1], CHAT[2], {"authorization": DEMO}),
+        "malformed-auth-500 malformed-auth-answered",
+    ),
     "no image prompt": (openai("images/generations", n=1), "images-missing-prompt-200"),
     "speech": (openai("audio/speech", **SPEECH), "speech-as-json speech-empty speech-type-wrong"),
     "transcription": (form(FILE, WHISPER), "audio-text-missing audio-order"),
@@ -389,6 +397,44 @@ def test_the_journal_has_the_notes(app: App, fault: str, notes: tuple[str, bool,
         seen += [entry["app"], "observed" in entry]
 
     assert (seen[0], seen[1], seen[3]) == notes
+
+
+def test_an_old_answer_says_so(app: App) -> None:
+    """Created is days off under its fault, which the other probes do not look at."""
+    times = []
+    for fault in ("", "created-past"):
+        method, path, body, headers = CHAT
+        request = Request(
+            method, f"/with/{fault}{path}" if fault else path,
+            tuple({"host": "x", "content-type": "application/json", **headers}.items()),
+            json.dumps(body).encode(),
+        )  # fmt: skip
+        answer = app.answer(request, read_at_ns=0, connection=1, close=False)
+        text = b"".join(step.data for step in answer.steps).partition(b"\r\n\r\n")[2]
+        times.append(json.loads(text)["created"])
+
+    assert (times[0] - times[1]) // 86_400 == 400
+
+
+@pytest.mark.parametrize(
+    ("fault", "wanted"),
+    [
+        ("error-as-text", ["text", "content_block_stop", "message_delta", "message_stop"]),
+        ("midstream-error-swallowed", ["content_block_stop", "message_delta", "message_stop"]),
+        ("clean-end-after-error", ["message_delta", "error", "message_stop"]),
+    ],
+)
+def test_failures_are_covered_up_in_the_dialect(app: App, fault: str, wanted: list[str]) -> None:
+    """A gateway that hides an upstream's error ends a message as messages end."""
+    probe = messages(stream=True, model=f"{MODEL}+midstream-error")
+    answer = ask(app, probe, fault)
+    names = re.findall(rb"event: ([a-z_]+)", answer)
+    told = ["text"] if b"the upstream failed" in answer else []
+
+    assert [*told, *(name.decode() for name in names)][-len(wanted) :] == [
+        "content_block_delta" if name == "text" else name for name in wanted
+    ]
+    assert ("text" in wanted) == bool(told)
 
 
 def test_an_altered_signature_is_found_in_the_next_turn(app: App) -> None:

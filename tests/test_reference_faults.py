@@ -54,7 +54,7 @@ SHOWN_BY = {
     "plain": "message-role-missing choices-empty content-type-text-on-json two-bodies "
     "nonstream-as-sse chunked-body tool-calls-null",
     "!models": "models-no-object models-bare-array models-duplicate-ids models-empty models-500 "
-    "models-html",
+    "models-html models-ghost",
     "!models slash": "models-slash-loop",
     "model": "models-created-string models-owned-by-missing model-retrieve-404 "
     "model-retrieve-other",
@@ -126,7 +126,7 @@ UNSEEN = {
     "one-byte-writes", "coalesced", "split-writes", "split-crlf", "split-blank-line",
     "split-codepoint", "odd-chunks", "ttft", "itl", "jitter", "silence", "stall", "slow-headers",
     "no-cancel", "no-cancel-early", "answered-from-cache", "pause-is-death", "cost-input-random",
-    "accept-json-not-streamed", "echo-request-id", "some-500",
+    "accept-json-not-streamed", "echo-request-id", "some-500", "created-past",
 }  # fmt: skip
 
 # Rows of accounts, limits, embeddings and prompts, which have stories of their own, and of what is
@@ -137,7 +137,7 @@ ELSEWHERE = {
     if row.act.__module__.endswith(
         (".accounts", ".limits", ".embeddings", ".omega", ".lunos", ".media", ".messages")
     )
-}
+} | {"malformed-auth-500", "malformed-auth-answered", "media-type-500", "media-type-ignored"}
 
 
 @pytest.fixture(scope="module")
@@ -368,6 +368,14 @@ def test_a_usage_chunk_without_choices_is_else_whole(base: str) -> None:
     value = json.loads(last.removeprefix(b"data: "))
 
     assert sorted(value) == ["created", "id", "model", "object", "system_fingerprint", "usage"]
+
+
+def test_an_empty_model_is_there(base: str) -> None:
+    """The member is an empty string, not left out."""
+    body = chat("plain", stream=False)
+    answer = exchange(base, "POST", "/with/model-name-empty/v1/chat/completions", body)
+
+    assert body_of(answer)["model"] == ""
 
 
 @pytest.mark.parametrize("other", ["", "crlf+", "cr+", "comment-in-event+", "multi-line-data+"])

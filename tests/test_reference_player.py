@@ -5,7 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gateproof.reference_server import player
+from gateproof.reference_server import alarm, player
+from gateproof.reference_server.alarm import LoopAlarm
 from gateproof.reference_server.player import Clock, Player
 from gateproof.reference_server.script import Step
 
@@ -37,13 +38,14 @@ class Loop:
 def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
     """Give a loop that is the only clock."""
     loop = Loop()
-    monkeypatch.setattr(player, "time", SimpleNamespace(monotonic_ns=lambda: loop.now_ns))
+    for module in (alarm, player):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic_ns=lambda: loop.now_ns))
     return loop
 
 
 def test_each_act_runs_in_its_millisecond(loop: Loop) -> None:
     """Acts run after their time and within a millisecond of it, whatever order they came in."""
-    clock = Clock(loop)  # type: ignore[arg-type]
+    clock = Clock(LoopAlarm(loop))  # type: ignore[arg-type]
     ran: list[tuple[int, int]] = []
     for due_us in (5_300, 200, 5_100, 3_999, 4_000, 90_001):
         clock.at(due_us * 1000, lambda due=due_us: ran.append((due, loop.now_ns // 1000)))
@@ -61,7 +63,7 @@ def test_each_act_runs_in_its_millisecond(loop: Loop) -> None:
 
 def test_what_an_act_adds_does_not_hide_what_waits(loop: Loop) -> None:
     """Twenty streams that each ask for their next time stay on time."""
-    clock = Clock(loop)  # type: ignore[arg-type]
+    clock = Clock(LoopAlarm(loop))  # type: ignore[arg-type]
     late_us: list[int] = []
 
     def stream(due_ns: int, left: int) -> None:
@@ -102,7 +104,7 @@ class Stage:
 def test_all_that_is_due_is_written_before_more_is_made(loop: Loop) -> None:
     """Two streams that are due together: both are written, then the next steps are made."""
     log: list[tuple[int, str]] = []
-    clock = Clock(loop)  # type: ignore[arg-type]
+    clock = Clock(LoopAlarm(loop))  # type: ignore[arg-type]
 
     def script(name: str) -> Any:
         for place in range(3):
@@ -126,7 +128,7 @@ def test_all_that_is_due_is_written_before_more_is_made(loop: Loop) -> None:
 def test_a_reader_who_does_not_read_stops_his_own_player_only(loop: Loop) -> None:
     """The paused stream goes on where it stopped; the other one does not wait for it."""
     log: list[tuple[int, str]] = []
-    clock = Clock(loop)  # type: ignore[arg-type]
+    clock = Clock(LoopAlarm(loop))  # type: ignore[arg-type]
     stages = [Stage(loop, clock, log) for _ in "ab"]
     players = []
     for name, stage in zip("ab", stages, strict=True):

@@ -37,7 +37,7 @@ PROFILE = load_profile("openai")
 IDS = [
     item.id
     for item in load_requirements().values()
-    if item.judged_by == (item.id,) and PROFILE.concerns(item)
+    if item.judged_by == (item.id,) and PROFILE.concerns(item) and item.capability in PROFILE.claims
 ]
 MS = 1_000_000
 
@@ -241,6 +241,35 @@ def test_sentence(tmp_path: Path, verdicts: list[Verdict], sentence: str) -> Non
     assert sentence in page.text["top"]
     assert sentence.rstrip(".") in (tmp_path / "summary.md").read_text("utf-8")
     assert_valid(tmp_path)
+
+
+def test_a_finding_across_scenarios_shows_first_what_it_is_about(tmp_path: Path) -> None:
+    """The transcript that a place names comes first, with the place in it; the others follow."""
+    run = Recorder(tmp_path)
+    check, level = IDS[0], "MUST"
+    requirement = load_requirements()[check]
+    on = tuple(Scenario(name, "", lambda _: iter(())) for name in ("one", "two"))  # type: ignore[arg-type,return-value]  # never run
+    run.writer.check(
+        Check(check, check, "Says.", (), on, frozenset(), lambda *_: None), requirement, level
+    )
+    for name in ("one", "two"):
+        run.writer.transcript(Transcript(scenario=name, exchanges=(exchange(text=name),)))
+    run.writer.result(
+        Result(check=check, case="one+two", verdict="fail", level=level, scenarios=("one", "two"),
+               wanted="a", got="b", at=Place(frame=3, scenario="two"))
+    )  # fmt: skip
+    page = Page(run.write())
+    told = page.text["broken"]
+
+    assert told.index("The wire: two: POST") < told.index("The wire: one: POST")
+    here = page.source.index('class="row k-frame here"')
+    assert (
+        page.source.index("The wire: two: POST") < here < page.source.index("The wire: one: POST")
+    )
+    assert page.source.count('class="row k-frame here"') == 1
+    assert_valid(tmp_path)
+    case = json.loads((tmp_path / "summary.json").read_text("utf-8"))["findings"][0]["cases"][0]
+    assert (case["scenario"], case["frame"]) == ("two", 3)
 
 
 def test_waived_finding_is_neither_red_nor_hidden(tmp_path: Path) -> None:
@@ -451,12 +480,16 @@ def test_judged_again_gives_the_same(tmp_path: Path, two_checks: Callable[..., N
     run = Recorder(tmp_path / "old")
     run.judged(IDS[0], "pass", made=exchange(), seen="5 frames")
     run.judged(IDS[1], "pass", made=exchange())
+    run.writer.load("chat-steady", "load/chat-steady", {"plan": {}})
     run.write(0)
     two_checks(strict=False)
     folder, status = judge.judge_again(tmp_path / "old")
     old, new = read_run(tmp_path / "old"), read_run(folder)
+    [load] = new.loads
 
     assert folder == tmp_path / "old-judged"
+    assert (load["scenario"], load["summary"]) == ("chat-steady", {"plan": {}})
+    assert (folder / load["folder"]).resolve() == tmp_path / "old" / "load" / "chat-steady"
     assert status == 0
     assert new.results == old.results
     assert new.header["verb"] == "judge"

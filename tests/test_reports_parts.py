@@ -13,7 +13,7 @@ from gateproof.reports.curl import curl_command
 from gateproof.reports.evidence import evidence_of
 from gateproof.reports.load_view import load_view
 from gateproof.reports.summary import _code, _md
-from gateproof.reports.visible import lay_open, plain, show, show_bytes
+from gateproof.reports.visible import can_be_copied, lay_open, plain, show, show_bytes, show_command
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markupsafe import Markup, escape
@@ -119,8 +119,9 @@ def run_command(command: str, fake: Path, folder: Path) -> tuple[list[str], byte
         "caf\u00e9 \U0001f642\nline".encode(),
         b"\x00\xff\x1b[31m",
         "\u202ex".encode(),
+        "\U0001f469\u200d\U0001f680".encode(),
     ],
-    ids=["quotes", "option", "file", "printf", "languages", "binary", "bidi"],
+    ids=["quotes", "option", "file", "printf", "languages", "binary", "bidi", "joined"],
 )
 def test_curl_sends_the_same_body(body: bytes, fake_curl: Path, tmp_path: Path) -> None:
     """The command sends the recorded body byte by byte, through any shell."""
@@ -128,6 +129,28 @@ def test_curl_sends_the_same_body(body: bytes, fake_curl: Path, tmp_path: Path) 
     command = curl_command(exchange(ask, head=b"content-type: application/json\r\n"))
 
     assert run_command(command, fake_curl, tmp_path)[1] == body
+
+
+@pytest.mark.parametrize(
+    ("text", "plain_"),
+    [
+        ("caf\u00e9 \U0001f469\u200d\U0001f680 it's", True),
+        ("two\nlines\u00a0here", True),
+        ("a\u202eb", False),
+        ("a\u200bb", False),
+        ("a\x1bb", False),
+        ("a\u2028b", False),
+    ],
+    ids=["languages", "lines", "bidi", "zero width", "control", "line separator"],
+)
+def test_curl_is_readable_where_it_can_be(text: str, plain_: bool) -> None:  # noqa: FBT001  # a column of the table
+    """A body stands in the command as it is, unless something in it cannot be seen or copied."""
+    command = curl_command(exchange(Ask(path="/x", body=text.encode())))
+
+    assert ("--data-raw '" in command) == plain_
+    assert command.startswith("printf '") != plain_
+    assert (show_command(command) == escape(command)) == can_be_copied(command)
+    assert can_be_copied(command)
 
 
 def test_curl_names_the_variable_of_the_key(fake_curl: Path, tmp_path: Path) -> None:

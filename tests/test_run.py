@@ -91,7 +91,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
         "status": 200, "bytes": 39, "label": "first", "ended": "closed"
     }  # fmt: skip
     assert (run.results[0]["wanted"], run.results[0]["got"]) == (RESULT.wanted, RESULT.got)
-    assert run.results[0]["at"] == {"exchange": 0, "offset": None, "frame": 1}
+    assert run.results[0]["at"] == {"exchange": 0, "offset": None, "frame": 1, "scenario": ""}
     assert run.loads[0]["summary"] == {"headline": "fine"}
     assert run.footer is not None
     assert (run.footer["exit"], run.footer["requests"]) == (1, 1)

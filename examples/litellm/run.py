@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Audit the LiteLLM proxy in front of a controlled upstream.",
-        epilog="example: python examples/litellm/run.py --out /tmp/litellm-report -- --seconds 10",
+        epilog="example: python examples/litellm/run.py --out litellm-report -- --seconds 10",
     )
     parser.add_argument("--out", type=Path, help="report folder (default: gateproof-runs/…)")
     parser.add_argument("--verb", choices=("audit", "conform"), default="audit")

@@ -3,12 +3,13 @@
 The recorded bytes are all that it reads: the target is asked nothing, and generative checks judge
 the cases that were recorded. It judges the checks that the run planned, and those new ones whose
 scenarios the run happens to hold; what it leaves out it says. Waivers and disclaimed capabilities
-are those of the run.
+are those of the run; what was measured under load is told again as it was.
 """
 
 import argparse
 import datetime as dt
 import json
+import os
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -92,6 +93,10 @@ def judge_again(
     )
     for note in notes:
         writer.note(note)
+    for row in old.loads:
+        # Its samples stay where they are: they can be large, and nothing of them is judged.
+        samples = os.path.relpath(old.folder / row["folder"], folder)
+        writer.load(row["scenario"], Path(samples).as_posix(), row["summary"])
     status = exit_status(pairs)
     writer.footer(status)
     writer.close()

@@ -9,7 +9,7 @@ from ..call import Call
 from ..chat import Choice, Completion
 from ..jsontext import Json, dumps, loads
 from ..script import Step
-from .edits import choices_of, deltas_of, edit, edit_each, said
+from .edits import choices_of, deltas_of, edit, edit_each, message_end, said
 from .table import fault
 
 __all__: list[str] = []
@@ -311,10 +311,14 @@ def _clean_end(steps: Iterator[Step]) -> Iterator[Step]:
     first: Step | None = None
     for step in steps:
         first = first or step
-        if step.label == "error":
+        if step.label != "error":
+            yield step
+        elif first.label == "message_start":
+            *before, last = message_end(None, "", step.at_ns)
+            yield from (*before, step, last)
+        else:
             yield _finish(first, step.at_ns)
-        yield step
-        if step.label == "error":
+            yield step
             yield Step(step.at_ns, b"[DONE]", "done")
 
 
@@ -332,11 +336,18 @@ def _after_failure(
 ) -> Iterator[Step]:
     """Put an ordinary end where the upstream failed, with a delta before it if one is given."""
     first: Step | None = None
+    open_block: int | None = None
     for step in steps:
         if step.label not in failures:
             first = first or step
+            if step.data.startswith(b'{"type":"content_block'):
+                ended = step.label == "block_stop"
+                open_block = None if ended else loads(step.data)["index"]
             yield step
             continue
+        if first is not None and first.label == "message_start":
+            yield from message_end(open_block, (delta or {}).get("content", ""), step.at_ns)
+            return
         if first is None:
             first = Step(0, dumps({"choices": [{"index": 0}]}))
         if delta is not None:

@@ -15,6 +15,7 @@ __all__ = [
     "edit_each",
     "holders",
     "insert_after",
+    "message_end",
     "path_of",
     "said",
     "tool_calls_of",
@@ -122,6 +123,23 @@ def said(value: Json) -> tuple[Json, str] | None:
         if "text" in choice:
             return choice, "text"
     return None
+
+
+def message_end(open_block: int | None, text: str, at_ns: int) -> Iterator[Step]:
+    """Write the end of a message that never came, after a last piece of text if there is one."""
+    if open_block is not None:
+        if text:
+            delta = {"type": "text_delta", "text": text}
+            event = {"type": "content_block_delta", "index": open_block, "delta": delta}
+            yield Step(at_ns, dumps(event), "content")
+        yield Step(at_ns, dumps({"type": "content_block_stop", "index": open_block}), "block_stop")
+    end = {
+        "type": "message_delta",
+        "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+        "usage": {"output_tokens": 1},
+    }
+    yield Step(at_ns, dumps(end), "message_delta")
+    yield Step(at_ns, b'{"type":"message_stop"}', "message_stop")
 
 
 def tool_calls_of(value: Json) -> list[Json]:

@@ -158,6 +158,11 @@ def _content_empty(completion: Completion) -> Completion:
     return _told(completion, lambda choice: replace(choice, tokens=()))
 
 
+@fault("created-past", "completion", "Gives a created that is 400 days old.")
+def _created_past(completion: Completion) -> Completion:
+    return replace(completion, created=completion.created - 400 * 86_400)
+
+
 @fault("created-milliseconds", "completion", "Gives created in milliseconds.")
 def _created_ms(completion: Completion) -> Completion:
     return replace(completion, created=completion.created * 1000)

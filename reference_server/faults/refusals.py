@@ -229,6 +229,19 @@ def _malformed_500(reply: Reply) -> Reply:
     return _status(reply, 400, 500, code="invalid_json")
 
 
+@fault("malformed-auth-500", "reply", "Fails with 500 at an Authorization that is no bearer.",
+       "unhandled key lookups")  # fmt: skip
+def _malformed_auth_500(reply: Reply, call: Call) -> Reply:
+    malformed = call.header("authorization") is not None and call.key is None
+    return _status(reply, 401, 500) if malformed else reply
+
+
+@fault("malformed-auth-answered", "request", "Takes an Authorization that is no bearer for a key.")
+def _malformed_answered(call: Call) -> Call:
+    malformed = call.header("authorization") is not None and call.key is None
+    return replace(call, key=call.profile.key) if malformed else call
+
+
 @fault("context-length-500", "reply", "Answers a conversation that is too long with 500.")
 def _context_500(reply: Reply) -> Reply:
     return _status(reply, 400, 500, code="context_length_exceeded")
