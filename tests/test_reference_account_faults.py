@@ -305,6 +305,8 @@ CHANGED = {
     "retry-after-short": "limits: after",
     "tier-ignored":
         "limits: told, limit, remaining, reset, passed, refusal, wait, before, after, tokens",
+    "tier-lowest":
+        "limits: told, limit, remaining, passed, refusal, wait, before, after, tokens",
     "usage-bad-date-200": "losi: usage bad",
     "usage-bad-date-500": "losi: usage bad",
     "usage-dates-exclusive": "losi: usage rows, usage grows",

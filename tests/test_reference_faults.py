@@ -135,7 +135,16 @@ ELSEWHERE = {
     name
     for name, row in FAULTS.items()
     if row.act.__module__.endswith(
-        (".accounts", ".limits", ".embeddings", ".omega", ".lunos", ".media", ".messages")
+        (
+            ".accounts",
+            ".limits",
+            ".embeddings",
+            ".omega",
+            ".lunos",
+            ".media",
+            ".messages",
+            ".routes",
+        )
     )
 } | {"malformed-auth-500", "malformed-auth-answered", "media-type-500", "media-type-ignored"}
 

@@ -121,16 +121,6 @@ def _duplicate_ids(value: Json) -> Json:
     return {**value, "data": [value["data"][0], *value["data"]]} if _is_list(value) else value
 
 
-@fault("models-ghost", "json", "Lists a model for chat that there is not.")
-def _ghost(value: Json, call: Call) -> Json:
-    if call.route != ("models",):
-        return value
-    entries = value.get("data") if isinstance(value, dict) else value
-    if isinstance(entries, list) and entries:
-        entries.append({**entries[0], "id": "ghost-mini"})
-    return value
-
-
 @fault("models-empty", "json", "Lists no models.")
 def _no_models(value: Json) -> Json:
     return {**value, "data": []} if _is_list(value) else value

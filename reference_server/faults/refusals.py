@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ..call import Call, json_of
+from ..call import Call
 from ..errors import ApiError
 from ..jsontext import Json, dumps
 from ..rules import Rule
@@ -53,19 +53,6 @@ def _type_wrong(reply: Reply) -> Reply:
 @fault("error-type-unknown", "reply", "Gives errors a type that no document names.")
 def _type_unknown(reply: Reply) -> Reply:
     return _with_type(reply, "unexpected_condition")
-
-
-@fault("auth-type-upstream", "reply", "Gives the error of a wrong key the type that OpenAI has.",
-       "gateways that pass types on")  # fmt: skip
-def _auth_type(reply: Reply) -> Reply:
-    return _with_type(reply, "invalid_request_error") if reply.status == 401 else reply
-
-
-@fault("unknown-model-forbidden", "reply", "Answers an unknown model as one that is not allowed.")
-def _model_forbidden(reply: Reply) -> Reply:
-    if _error(reply) is None or reply.cause != "model_not_found":
-        return reply
-    return replace(_with_type(reply, "permission_error"), status=403)
 
 
 @fault("error-200", "reply", "Sends errors with status 200.", "gateways that always say 200")
@@ -209,15 +196,6 @@ def _validation_500(reply: Reply) -> Reply:
     return replace(reply, status=500)
 
 
-@fault("validation-422", "reply", "Answers requests that are not valid with 422.",
-       "web frameworks' own validation")  # fmt: skip
-def _validation_422(reply: Reply) -> Reply:
-    error = _error(reply)
-    if error is None or reply.status != 400 or reply.cause == "invalid_json":
-        return reply
-    return replace(reply, status=422)
-
-
 @fault("param-missing", "reply", "Does not name the field that made a request invalid.")
 def _param_missing(reply: Reply) -> Reply:
     return _with_error(reply, param=None) if reply.status == 400 else reply
@@ -283,22 +261,6 @@ def _path_200(reply: Reply) -> Reply:
     if error is None or reply.cause != "unknown_url":
         return reply
     return replace(reply, status=200, body={}, error=False)
-
-
-@fault("media-type-500", "reply", "Answers another content type than JSON with 500.")
-def _media_type_500(reply: Reply) -> Reply:
-    return _status(reply, 415, 500)
-
-
-@fault("media-type-ignored", "request", "Reads a body as JSON, whatever its content type.")
-def _media_type_ignored(call: Call) -> Call:
-    if call.problem is None or call.problem.code != "unsupported_media_type":
-        return call
-    try:
-        payload = json_of({}, call.body)
-    except ApiError as problem:
-        return replace(call, problem=problem)
-    return replace(call, problem=None, payload=payload, model=str(payload.get("model")))
 
 
 @fault("wrong-method-400", "reply", "Answers a wrong method with 400.")

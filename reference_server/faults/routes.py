@@ -1,10 +1,11 @@
-"""Faults of single routes and providers: one is missing, or takes less than the others."""
+"""Faults that tell promises apart: of routes, providers, lists of models, kinds of errors."""
 
 from dataclasses import replace
 
-from ..call import Call
+from ..call import Call, json_of
 from ..errors import ApiError
 from ..jsontext import Json
+from ..script import Reply
 from .table import fault
 
 __all__: list[str] = []
@@ -80,3 +81,71 @@ def _filter_extra(value: Json, call: Call) -> Json:
     if not _is_list(call) or not isinstance(value, list) or not value or not call.query:
         return value
     return [*value, {**value[0], "id": "hidden/mini"}]
+
+
+@fault("models-ghost", "json", "Lists a model for chat that there is not.")
+def _ghost(value: Json, call: Call) -> Json:
+    if call.route != ("models",):
+        return value
+    entries = value.get("data") if isinstance(value, dict) else value
+    if isinstance(entries, list) and entries:
+        entries.append({**entries[0], "id": "ghost-mini"})
+    return value
+
+
+# Refusals
+
+
+def _error(reply: Reply) -> Json:
+    body = reply.body
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if reply.error and isinstance(error, dict) else None
+
+
+def _with_type(reply: Reply, type_: str) -> Reply:
+    error = _error(reply)
+    if error is None or not isinstance(reply.body, dict):
+        return reply
+    return replace(reply, body={**reply.body, "error": {**error, "type": type_}})
+
+
+def _status(reply: Reply, old: int, new: int) -> Reply:
+    return replace(reply, status=new) if _error(reply) and reply.status == old else reply
+
+
+@fault("auth-type-upstream", "reply", "Gives the error of a wrong key the type that OpenAI has.",
+       "gateways that pass types on")  # fmt: skip
+def _auth_type(reply: Reply) -> Reply:
+    return _with_type(reply, "invalid_request_error") if reply.status == 401 else reply
+
+
+@fault("unknown-model-forbidden", "reply", "Answers an unknown model as one that is not allowed.")
+def _model_forbidden(reply: Reply) -> Reply:
+    if _error(reply) is None or reply.cause != "model_not_found":
+        return reply
+    return replace(_with_type(reply, "permission_error"), status=403)
+
+
+@fault("media-type-500", "reply", "Answers another content type than JSON with 500.")
+def _media_type_500(reply: Reply) -> Reply:
+    return _status(reply, 415, 500)
+
+
+@fault("media-type-ignored", "request", "Reads a body as JSON, whatever its content type.")
+def _media_type_ignored(call: Call) -> Call:
+    if call.problem is None or call.problem.code != "unsupported_media_type":
+        return call
+    try:
+        payload = json_of({}, call.body)
+    except ApiError as problem:
+        return replace(call, problem=problem)
+    return replace(call, problem=None, payload=payload, model=str(payload.get("model")))
+
+
+@fault("validation-422", "reply", "Answers requests that are not valid with 422.",
+       "web frameworks' own validation")  # fmt: skip
+def _validation_422(reply: Reply) -> Reply:
+    error = _error(reply)
+    if error is None or reply.status != 400 or reply.cause == "invalid_json":
+        return reply
+    return replace(reply, status=422)
