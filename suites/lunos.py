@@ -7,9 +7,11 @@ from gateproof.check import Finding, Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
+from .completions import FINISHES, choices, completion
 from .reading import clean_refusal, each
 from .refusal import body_value, message_of, refusals, shown
 from .scenarios.chat import PLAIN
+from .scenarios.completions import PLAIN as COMPLETION
 from .scenarios.errors import NO_SUCH_MODEL, UNKNOWN_MODEL
 from .scenarios.lunos import (
     APP_ID,
@@ -126,6 +128,29 @@ def test_choices_stand_at_the_top(seen: Transcript) -> None:
     expect(not under, wanted="choices at the top", got=f"data.choices; at the top {sorted(value)}")
     if "choices" not in value:
         raise Untestable("the answer has no choices (see chat.response.schema)")
+
+
+@check("completions.shape", on=[COMPLETION])
+def test_text_completion_has_one_of_two_shapes(seen: Transcript) -> str:
+    """A text completion has OpenAI's shape or the vendor's envelope, whole."""
+    value = completion(seen[0])
+    enveloped = "choices" not in value and isinstance(value.get("data"), dict)
+    wanted = "completion" if enveloped else "text_completion"
+    told = value.get("object")
+    expect(told == wanted, wanted=f"object {wanted}", got=f"object {told!r} in {sorted(value)}")
+    for name in ("id", "model", *(("provider",) if enveloped else ())):
+        expect(isinstance(value.get(name), str), wanted=f"{name}: a text", got=value.get(name))
+    expect(openai.is_int(value.get("created")), wanted="created: an integer", got=sorted(value))
+    found = choices(value)
+    expect(found, wanted="at least one choice", got=sorted(value))
+    for index, choice in enumerate(found):
+        whole = isinstance(choice.get("text"), str) and choice.get("index") == index
+        expect(
+            whole and choice.get("finish_reason") in FINISHES,
+            wanted=f"choice {index} with text, its index and a finish_reason",
+            got=choice,
+        )
+    return "the vendor's envelope" if enveloped else "OpenAI's shape"
 
 
 @check("lunos.provider", on=[PLAIN, PREFIXED])
