@@ -164,7 +164,7 @@ def test_no_empty_data(seen: Transcript) -> None:
         expect(data.strip(), wanted="data in every event", got=f"data: {data!r}", at=place)
 
 
-@check("sse.no-comment-as-data", on=ALL_STREAMS)
+@check("sse.no-comment-as-data", on=STREAMS)
 def test_no_comment_as_data(seen: Transcript) -> None:
     """No comment of an upstream is sent on as data."""
     for place, data, _ in _data(seen[0]):
