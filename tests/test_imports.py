@@ -17,7 +17,13 @@ ROOMS = ("specs", "suites", "loadtests", "reference_server", "reports")
 # The core from the bottom up: a module imports only modules of layers below its own, or of its own.
 LAYERS = (
     ("gateproof", "gateproof.errors"),
-    ("gateproof.sse", "gateproof.wire", "gateproof.requirement", "gateproof.plan"),
+    (
+        "gateproof.sse",
+        "gateproof.wire",
+        "gateproof.requirement",
+        "gateproof.plan",
+        "gateproof.histogram",
+    ),
     ("gateproof.transcript", "gateproof.profile", "gateproof.sample", "gateproof.openapi"),
     ("gateproof.redact", "gateproof.latency", "gateproof.measure"),
     ("gateproof.target", "gateproof.issued"),
