@@ -15,7 +15,18 @@ setup(
     packages=[*CORE, *(f"gateproof.{name}" for name in ROOM_PACKAGES)],
     package_dir={f"gateproof.{room}": room for room in ROOMS},
     package_data={
-        "": ["*.toml", "*.ini", "*.yaml", "*.json", "*.html", "*.css", "*.js", "*.txt", "py.typed"]
+        "": [
+            "*.toml",
+            "*.ini",
+            "*.yaml",
+            "*.json",
+            "*.html",
+            "*.j2",
+            "*.css",
+            "*.js",
+            "*.txt",
+            "py.typed",
+        ]
     },
     include_package_data=False,
 )

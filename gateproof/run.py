@@ -7,6 +7,8 @@
 - ``exchange``: one exchange in brief, with the file of its transcript;
 - ``result``: one judgment (the fields of ``gateproof.check.Result``, and ``waiver``);
 - ``load``: one load run: scenario, folder, summary;
+- ``search``, ``limits``: one search for capacity, one look for rate limits: scenario, folder,
+  summary, which tells its ``headline`` in one line;
 - ``note``: a sentence for the reader;
 - ``footer``: end, counts by verdict, requests made, exit status.
 
@@ -60,6 +62,8 @@ _NEEDED: Mapping[str, Mapping[str, type]] = {
         "wanted": str, "got": str, "reason": str, "waiver": str,
     },
     "load": {"scenario": str, "folder": str, "summary": dict},
+    "search": {"scenario": str, "folder": str, "summary": dict},
+    "limits": {"scenario": str, "folder": str, "summary": dict},
     "note": {"text": str},
     "footer": {"exit": int, "requests": int, "seconds": float},
 }  # fmt: skip
@@ -232,6 +236,14 @@ class RunWriter:
         """Write a load run's summary; its samples are in ``folder``, inside the run folder."""
         self._write("load", scenario=scenario, folder=folder, summary=summary)
 
+    def search(self, scenario: str, folder: str, summary: Mapping[str, Any]) -> None:
+        """Write what a search for capacity has found; its steps are in ``folder``."""
+        self._write("search", scenario=scenario, folder=folder, summary=summary)
+
+    def limits(self, scenario: str, folder: str, summary: Mapping[str, Any]) -> None:
+        """Write what was found of rate limits; the evidence is in ``folder``."""
+        self._write("limits", scenario=scenario, folder=folder, summary=summary)
+
     def note(self, text: str) -> None:
         """Write a sentence for the reader."""
         self._write("note", text=text)
@@ -277,6 +289,8 @@ class Run:
     notes: tuple[str, ...]
     footer: Mapping[str, Any] | None
     damaged: int = field(default=0)
+    searches: tuple[Mapping[str, Any], ...] = ()
+    limits: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -318,6 +332,8 @@ def read_run(folder: Path) -> Run:
         notes=tuple(row["text"] for row in rows.get("note", [])),
         footer=rows["footer"][-1] if rows.get("footer") else None,
         damaged=damaged,
+        searches=tuple(rows.get("search", [])),
+        limits=tuple(rows.get("limits", [])),
     )
 
 

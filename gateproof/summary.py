@@ -16,6 +16,8 @@ __all__ = [
     "TESTED",
     "headline",
     "kept",
+    "lab_headline",
+    "labs_done",
     "print_summary",
     "sentence",
     "shown_verdict",
@@ -47,12 +49,17 @@ def told(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def sentence(counts: Mapping[str, int], loads: Sequence[Mapping[str, Any]]) -> str:
-    """Return a run's verdict in one sentence, from its checks by verdict and its load rows."""
+def sentence(counts: Mapping[str, int], loads: Sequence[Mapping[str, Any]], labs: str = "") -> str:
+    """Return a run's verdict in one sentence, from its checks by verdict and its load rows.
+
+    ``labs`` says what else was done (``labs_done``), for a run that did nothing but that.
+    """
     tested = sum(counts.get(verdict, 0) for verdict in TESTED)
     broken, untestable = counts.get("fail", 0), counts.get("untestable", 0)
     if not sum(counts.values()):
-        return _of_load(loads) if loads else "Nothing was judged"
+        if loads:
+            return _of_load(loads)
+        return f"No promise was tested; {labs}" if labs else "Nothing was judged"
     if broken:
         said = (
             f"{broken} of {told(tested, 'tested promise')} {'is' if broken == 1 else 'are'} broken"
@@ -70,6 +77,19 @@ def sentence(counts: Mapping[str, int], loads: Sequence[Mapping[str, Any]]) -> s
     if counts.get("warn"):
         said += f", with {told(counts['warn'], 'warning')}"
     return said
+
+
+def labs_done(run: Run) -> str:
+    """Return what was searched for, in words; nothing when there was no search."""
+    done = [
+        said
+        for rows, said in (
+            (run.searches, "capacity was searched for"),
+            (run.limits, "rate limits were looked for"),
+        )
+        if rows
+    ]
+    return " and ".join(done)
 
 
 def _of_load(loads: Sequence[Mapping[str, Any]]) -> str:
@@ -101,9 +121,11 @@ def print_summary(run: Run, report: Path | None) -> None:
     if run.results:
         parts = ", ".join(f"{counts[name]} {name}" for name in reversed(ORDER) if counts[name])
         out += ["", f"{told(len(by_check), 'check')}: {parts}."]
-        out += [f"{sentence(counts, run.loads)}."]
+        out += [f"{sentence(counts, run.loads, labs_done(run))}."]
     for load in run.loads:
         out += ["", f"load {load['scenario']}: {headline(load['summary'])}"]
+    for kind, labs in (("capacity", run.searches), ("limits", run.limits)):
+        out += [f"{kind} {row['scenario']}: {lab_headline(row['summary'])}" for row in labs]
     out += [safe(note) for note in run.notes]
     if not run.complete:
         out.append("This run was cut short.")
@@ -152,6 +174,11 @@ def headline(summary: Mapping[str, Any]) -> str:
     if number(tokens) and answered != 0:
         said.append(f"{tokens:,.0f} tokens/s")
     return safe("; ".join(said)) or "see the report"
+
+
+def lab_headline(summary: Mapping[str, Any]) -> str:
+    """Return what a search for capacity or for limits has found, in the one line that it gives."""
+    return safe(str(summary.get("headline") or "")) or "see the report"
 
 
 def safe(text: str) -> str:

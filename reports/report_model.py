@@ -14,7 +14,7 @@ from typing import Any
 
 from gateproof.requirement import Requirement, load_requirements
 from gateproof.run import ORDER, Run
-from gateproof.summary import TESTED, sentence, shown_verdict, verdicts
+from gateproof.summary import TESTED, labs_done, sentence, shown_verdict, verdicts
 from gateproof.transcript import Transcript
 
 from .evidence import Evidence, evidence_of
@@ -139,7 +139,7 @@ def make_report(
             passed.setdefault(item.surface, []).append(item)
     return Report(
         run=run,
-        sentence=sentence(counts, run.loads),
+        sentence=sentence(counts, run.loads, labs_done(run)),
         tone=_tone(counts),
         counts={name: counts[name] for name in ORDER if counts[name]},
         case_counts=dict(Counter(shown_verdict(row) for row in run.results)),

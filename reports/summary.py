@@ -7,9 +7,10 @@ target becomes a link, an image, HTML or a mention.
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from gateproof.summary import told
+from gateproof.summary import lab_headline, told
 
 from .load_view import LoadView, mapping
 from .report_model import Case, Finding, Report
@@ -49,6 +50,8 @@ def summary_json(report: Report) -> str:
             for group in report.not_applicable
         ],
         "loads": [_load(load) for load in report.loads],
+        "searches": [_lab(row) for row in run.searches],
+        "limits": [_lab(row) for row in run.limits],
         "notes": list(run.notes),
         "files": {"page": "report.html", "junit": "junit.xml", "run": "run.jsonl"},
     }
@@ -115,6 +118,10 @@ def _load(load: LoadView) -> dict[str, Any]:
     }
 
 
+def _lab(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("scenario", "folder", "summary")}
+
+
 def summary_markdown(report: Report) -> str:
     """Return the summary as Markdown, short enough for the page of a CI job."""
     run = report.run
@@ -154,6 +161,9 @@ def summary_markdown(report: Report) -> str:
     for load in report.loads:
         lines += [f"Load, {_md(load.scenario)}: {_md(load.headline)}.", ""]
         lines += [f"- {_md(reason)}" for reason in load.reasons] + [""] * bool(load.reasons)
+    for kind, labs in (("Capacity", run.searches), ("Rate limits", run.limits)):
+        for row in labs:
+            lines += [f"{kind}, {_md(row['scenario'])}: {_md(lab_headline(row['summary']))}", ""]
     lines += [f"- {_md(note)}" for note in run.notes]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import sys
+import types
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
@@ -9,8 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import jsonschema
 import pytest
+from gateproof.reports import page as page_module
 from gateproof.reports import write_report
 from gateproof.reports.page import MAX_PAGE_BYTES
 from hypothesis import given, settings
@@ -389,6 +393,27 @@ def test_load_alone_has_a_page(tmp_path: Path) -> None:
     assert "0 to 1 s: tokens/s 10 tokens/s" in page.text["load-0"]
     assert "svg" in page.tags
     assert "broken" not in page.ids
+    assert_valid(tmp_path)
+
+
+def test_labs_are_told_and_included(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search row is told in one line at the top, and its own module and template show it."""
+    made = types.ModuleType("gateproof.reports.capacity_view")
+    made.view = lambda row, serial: f"{row['scenario']} {serial}"  # type: ignore[attr-defined]  # a module made here
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    shown = jinja2.DictLoader(
+        {"_capacity.html.j2": "<section id='capacity-{{ serial }}'>{{ view }}</section>"}
+    )
+    ours = page_module._templates()
+    monkeypatch.setattr(ours, "loader", jinja2.ChoiceLoader([shown, ours.loader]))
+    run = Recorder(tmp_path)
+    run.writer.search("<knee>", "load/knee", {"headline": "40 <b> a second"})
+    page = Page(run.write(0))
+
+    assert page.text["top"].count("No promise was tested; capacity was searched for.") == 1
+    assert "Capacity: 40 <b> a second" in page.text["top"]
+    assert page.text["capacity-0"].strip() == "<knee> 0"
+    assert "capacity was searched for" in (tmp_path / "summary.md").read_text("utf-8")
     assert_valid(tmp_path)
 
 

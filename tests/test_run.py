@@ -71,6 +71,8 @@ def write(folder: Path) -> None:
     writer.transcript(TRANSCRIPT)
     writer.result(RESULT)
     writer.load("chat-open", "load/chat-open", {"headline": "fine"})
+    writer.search("ramp-to-knee", "load/ramp-to-knee", {"headline": "40 a second"})
+    writer.limits("rate-limit", "load/rate-limit", {"headline": "60 a minute"})
     writer.note("A note.")
     writer.footer(1)
     writer.close()
@@ -93,6 +95,9 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (run.results[0]["wanted"], run.results[0]["got"]) == (RESULT.wanted, RESULT.got)
     assert run.results[0]["at"] == {"exchange": 0, "offset": None, "frame": 1, "scenario": ""}
     assert run.loads[0]["summary"] == {"headline": "fine"}
+    assert [row["summary"]["headline"] for row in (*run.searches, *run.limits)] == [
+        "40 a second", "60 a minute"
+    ]  # fmt: skip
     assert run.footer is not None
     assert (run.footer["exit"], run.footer["requests"]) == (1, 1)
     assert run.footer["counts"] == {"fail": 1}
@@ -114,7 +119,8 @@ def test_a_run_cut_at_any_byte_can_be_read(tmp_path: Path) -> None:
         # A line without its end is whole when only the line break is missing.
         count = len([line for line in lines if line and line in every])
         rows = 1 + sum(
-            map(len, (run.checks, run.exchanges, run.results, run.loads, run.notes))
+            map(len, (run.checks, run.exchanges, run.results, run.loads, run.searches,
+                      run.limits, run.notes))
         ) + (run.footer is not None)  # fmt: skip
 
         assert rows == count

@@ -93,10 +93,15 @@ def judge_again(
     )
     for note in notes:
         writer.note(note)
-    for row in old.loads:
-        # Its samples stay where they are: they can be large, and nothing of them is judged.
-        samples = os.path.relpath(old.folder / row["folder"], folder)
-        writer.load(row["scenario"], Path(samples).as_posix(), row["summary"])
+    for rows, write in (
+        (old.loads, writer.load),
+        (old.searches, writer.search),
+        (old.limits, writer.limits),
+    ):
+        for row in rows:
+            # Its samples stay where they are: they can be large, and nothing of them is judged.
+            samples = os.path.relpath(old.folder / row["folder"], folder)
+            write(row["scenario"], Path(samples).as_posix(), row["summary"])
     status = exit_status(pairs)
     writer.footer(status)
     writer.close()
