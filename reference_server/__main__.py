@@ -44,6 +44,11 @@ def _parser() -> argparse.ArgumentParser:
         "--with", dest="behaviours", action="append", default=[], metavar="NAME[+NAME...]",
         help="faults, oddities or behaviours of every answer",
     )  # fmt: skip
+    parser.add_argument(
+        "--slots", type=int, default=0,
+        help="how many answers of models each process plays at a time; the others wait in order, "
+        "so that its capacity is slots / time of an answer; 0 sets no bound (default)",
+    )  # fmt: skip
     parser.add_argument("--limit-rpm", type=int, default=0, help="requests a minute for each key")
     parser.add_argument(
         "--limit", dest="limits", action="append", default=[], metavar="LIMIT",
@@ -109,7 +114,8 @@ def _print_listing(*, as_json: bool) -> None:
 def _options(arguments: argparse.Namespace) -> Options:
     if arguments.profile not in PROFILES:
         raise OptionError(f"Unknown profile {arguments.profile!r}. Known: {', '.join(PROFILES)}.")
-    for name in ("ttft_ms", "itl_ms", "jitter_ms", "limit_rpm", "max_body_bytes", "journal_bytes"):
+    for name in ("ttft_ms", "itl_ms", "jitter_ms", "slots", "limit_rpm", "max_body_bytes",
+                 "journal_bytes"):  # fmt: skip
         value = getattr(arguments, name)
         if not 0 <= value < 1e12:
             raise OptionError(f"--{name.replace('_', '-')} is 0 or more, not {value}.")
@@ -132,6 +138,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         ttft_ms=arguments.ttft_ms,
         itl_ms=arguments.itl_ms,
         jitter_ms=arguments.jitter_ms,
+        slots=arguments.slots,
         limit_rpm=arguments.limit_rpm,
         limits=tuple(read_limit(text) for text in arguments.limits),
         clock_scale=arguments.clock_scale,

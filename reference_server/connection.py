@@ -24,6 +24,7 @@ from .errors import ApiError
 from .jsontext import dumps
 from .player import Clock, Player
 from .script import JSON, Reply, common_headers, frame_body
+from .slots import Queued, Slots, needs_slot
 from .workers import asks_for_journal, journal_of_all
 
 __all__ = ["Connection", "Settings"]
@@ -76,13 +77,21 @@ class Connection(asyncio.Protocol):
         "_began_at", "_body", "_body_bytes", "_completed", "_deaf", "_draining", "_head_bytes",
         "_headers", "_in_body", "_living", "_number", "_parser", "_player", "_reading_head",
         "_url", "_waiting", "app", "clock", "heard_at", "loop", "number", "paused", "settings",
-        "transport",
+        "slots", "transport",
     )  # fmt: skip
 
-    def __init__(self, app: App, settings: Settings, clock: Clock, living: set[Any]) -> None:
+    def __init__(
+        self,
+        app: App,
+        settings: Settings,
+        clock: Clock,
+        living: set[Any],
+        slots: Slots | None = None,
+    ) -> None:
         self.app = app
         self.settings = settings
         self.clock = clock
+        self.slots = slots
         self.loop = asyncio.get_running_loop()
         self.number = next(_serial)
         self.transport = cast("asyncio.Transport", None)
@@ -92,7 +101,7 @@ class Connection(asyncio.Protocol):
         self._number = -1
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[_Waiting] = deque()
-        self._player: Player | _Gathering | None = None
+        self._player: Player | _Gathering | Queued | None = None
         self._began_at = 0.0
         self._completed = 0
         self._draining = False
@@ -294,6 +303,11 @@ class Connection(asyncio.Protocol):
                 close = close or answer.reply.framing == "close"
                 # After a handshake the other side still says that it closes.
                 self._draining = self._draining or answer.reply.status == 101
+                if self.slots is not None and needs_slot(answer):
+                    queued = Queued(self, self.slots, answer, close=close)
+                    self._player = queued
+                    queued.enter()
+                    return
             self._player = Player(
                 self,
                 steps,
@@ -312,6 +326,11 @@ class Connection(asyncio.Protocol):
             steps = frame_body(reply, reply.text or b"", close=close)
             self._player = Player(self, steps, time.monotonic_ns(), None, close=close)
             self._player.play()
+
+    def begin(self, player: Player) -> None:
+        """Play an answer that has its slot."""
+        self._player = player
+        player.play()
 
     def played(self, *, close: bool) -> None:
         """Go on to the next request, or end the connection when the script or HTTP says so."""

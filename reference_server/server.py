@@ -22,6 +22,7 @@ from .journal import Journal
 from .limits import Limit, Ruler
 from .player import Clock
 from .profiles import PROFILES
+from .slots import Slots
 
 __all__ = ["Options", "Server", "listen", "serve_in_thread"]
 
@@ -40,6 +41,8 @@ class Options:
     ttft_ms: float = 0
     itl_ms: float = 0
     jitter_ms: float = 0
+    slots: int = 0
+    """How many answers of models play at a time; the others wait in order; 0 is without."""
     limit_rpm: int = 0
     """Requests a minute for each key, in fixed windows; 0 is without."""
     limits: tuple[Limit, ...] = ()
@@ -136,8 +139,10 @@ async def listen(
     clock = Clock(alarm)
     living: set[Any] = set()
 
+    slots = Slots(options.slots, loop) if options.slots else None
+
     def connection() -> Connection:
-        return Connection(app, options.settings, clock, living)
+        return Connection(app, options.settings, clock, living, slots)
 
     listener = await loop.create_server(
         connection,
