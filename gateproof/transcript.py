@@ -111,7 +111,12 @@ class Exchange:
     @cached_property
     def response(self) -> Response | None:
         """The response as HTTP/1.1 reads it; ``None`` when no whole head came."""
-        return parse_response(self.received, method=self.ask.method, closed=self.ended == "closed")
+        return parse_response(
+            self.received,
+            method=self.ask.method,
+            closed=self.ended == "closed",
+            upgrade=any(name.lower() == "upgrade" for name, _ in self.ask.headers),
+        )
 
     @cached_property
     def _decoded(self) -> tuple[tuple[sse.Frame, ...], tuple[sse.Anomaly, ...]]:

@@ -2,7 +2,8 @@
 
 h11 does the parsing, on the bytes as they were recorded; nothing here opens a socket. What h11
 refuses is kept as ``error`` beside all that was understood before it, because a broken response is
-what we are here to show.
+what we are here to show. After a 101 that was asked for the connection speaks another protocol: its
+bytes are kept as the body, unread.
 """
 
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ import h11
 
 __all__ = ["Piece", "Read", "Response", "parse_response"]
 
+SWITCHING = 101  # RFC 9110 section 15.2.2: from here on the connection is not HTTP
 MAX_HEAD_BYTES = 256 * 1024  # four times what common servers send at most; beyond it: malformed
 
 
@@ -37,8 +39,8 @@ class Response:
     """A response as HTTP/1.1 reads it.
 
     ``complete`` says that the body ended as its framing announced; a body without framing ends
-    with the connection and counts as complete. ``surplus`` are bytes behind the end of the
-    message. ``error`` is what made the parser stop.
+    with the connection and counts as complete, and a 101 is complete with its head. ``surplus`` are
+    bytes behind the end of the message. ``error`` is what made the parser stop.
     """
 
     status: int
@@ -67,13 +69,16 @@ class Response:
         return (self.header("content-type") or "").partition(";")[0].strip().lower()
 
 
-def parse_response(reads: Iterable[Read], *, method: str, closed: bool) -> Response | None:
+def parse_response(
+    reads: Iterable[Read], *, method: str, closed: bool, upgrade: bool = False
+) -> Response | None:
     """Parse the response to one request; ``None`` when not even a whole head came.
 
     ``closed`` says that the peer ended its side properly (no reset, no time-out), which is how a
-    body without framing ends.
+    body without framing ends. ``upgrade`` says that the request proposed another protocol: a 101 to
+    any other request is no HTTP.
     """
-    reading = _Reading(method)
+    reading = _Reading(method, upgrade=upgrade)
     for read in reads:
         reading.feed(read)
     if closed:
@@ -100,8 +105,8 @@ def parse_response(reads: Iterable[Read], *, method: str, closed: bool) -> Respo
 class _Reading:
     """The state of parsing one response."""
 
-    def __init__(self, method: str) -> None:
-        self.head: h11.Response | None = None
+    def __init__(self, method: str, *, upgrade: bool) -> None:
+        self.head: h11.Response | h11.InformationalResponse | None = None
         self.head_ns = 0
         self.pieces: list[Piece] = []
         self.complete = False
@@ -110,13 +115,16 @@ class _Reading:
         self._size = 0
         self._last_ns = 0
         self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
-        self._parser.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+        headers = [("host", "x"), *([("upgrade", "x")] if upgrade else [])]
+        self._parser.send(h11.Request(method=method, target="/", headers=headers))
         self._parser.send(h11.EndOfMessage())
 
     def feed(self, read: Read) -> None:
         """Take one read; what comes behind the end of the message is surplus."""
         self._last_ns = read.at_ns
-        if self.complete:
+        if self._switched:
+            self._keep(read.data)
+        elif self.complete:
             self.surplus += read.data
         elif read.data and not self.error:
             self._step(read.data)
@@ -131,19 +139,32 @@ class _Reading:
             self._parser.receive_data(data)
             while self._take(self._parser.next_event()):
                 pass
-            if self.complete:
-                self.surplus += self._parser.trailing_data[0]
+            rest = bytes(self._parser.trailing_data[0])
+            if self._switched:
+                self._keep(rest)
+            elif self.complete:
+                self.surplus += rest
         except h11.RemoteProtocolError as refusal:
             self.error = str(refusal)
+
+    def _keep(self, data: bytes) -> None:
+        if data:
+            self.pieces.append(Piece(self._last_ns, self._size, data))
+            self._size += len(data)
+
+    @property
+    def _switched(self) -> bool:
+        return isinstance(self.head, h11.InformationalResponse)
 
     def _take(self, event: object) -> bool:
         """Take one event of the parser and tell whether there may be another."""
         if isinstance(event, h11.Response):
             self.head, self.head_ns = event, self._last_ns
         elif isinstance(event, h11.Data):
-            data = bytes(event.data)
-            self.pieces.append(Piece(self._last_ns, self._size, data))
-            self._size += len(data)
+            self._keep(bytes(event.data))
         elif isinstance(event, h11.EndOfMessage):
+            self.complete = True
+        elif isinstance(event, h11.InformationalResponse) and event.status_code == SWITCHING:
+            self.head, self.head_ns = event, self._last_ns
             self.complete = True
         return isinstance(event, h11.Response | h11.Data | h11.InformationalResponse)

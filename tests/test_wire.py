@@ -153,6 +153,37 @@ def test_reads_become_a_response(
         assert got is None or (error in got.error and bool(error) == bool(got.error))
 
 
+def test_protocol_that_was_asked_for_is_the_body() -> None:
+    """Behind a 101 that was asked for the bytes of the other protocol are kept, unread."""
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+    reads = [Read(1, head + b"\x88\x02"), Read(2, b"\x03\xe8")]
+
+    got = parse_response(reads, method="GET", closed=False, upgrade=True)
+
+    assert got is not None
+    assert (got.status, got.header("upgrade"), got.complete, got.error, got.surplus) == (
+        101, "websocket", True, "", b""
+    )  # fmt: skip
+    assert got.pieces == (Piece(1, 0, b"\x88\x02"), Piece(2, 2, b"\x03\xe8"))
+
+
+def test_protocol_that_nobody_asked_for_is_no_http() -> None:
+    """A 101 to a request that proposes nothing is no response."""
+    reads = [Read(1, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")]
+
+    assert parse_response(reads, method="GET", closed=True) is None
+
+
+def test_proposal_can_be_declined() -> None:
+    """What is answered as ever, though another protocol was proposed, is read as ever."""
+    raw = OK + b"Content-Length: 2\r\n\r\nhi"
+
+    got = parse_response([Read(0, raw)], method="GET", closed=False, upgrade=True)
+
+    assert got is not None
+    assert (got.status, got.body, got.complete) == (200, b"hi", True)
+
+
 def test_pieces_keep_time_and_offset() -> None:
     """Each piece of the body has its offset, and the time of the read that brought it."""
     reads = [
