@@ -42,6 +42,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from gateproof.loadfile import plan_of
 from gateproof.loadrun import LoadRun, run_load
 from gateproof.sample import ErrorKind, read_samples
 
@@ -95,18 +96,16 @@ def noise_ms(seconds: float = 1.0) -> float:
 def ours(url: str, streams: int, seconds: float, seed: int) -> dict[int, tuple[int, int]]:
     """Load with gateproof; give each request's sent and first-token times."""
     with tempfile.TemporaryDirectory() as folder:
-        run = LoadRun(
-            scenario="chat-steady",
-            target_base_url=f"{url}/v1",
+        plan = plan_of(
+            "chat-steady",
+            target=f"{url}/v1",
             model=MODEL,
-            out_dir=Path(folder),
             users=streams,
             duration_s=seconds,
             warm_up_s=0.0,
-            key_env=KEY_ENV,
             seed=seed,
         )
-        summary = run_load(run)
+        summary = run_load(LoadRun(plan, Path(folder), KEY_ENV))
         rows = read_samples(Path(folder)).records
         about = summary.generator
         print(  # noqa: T201  # a benchmark prints

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gateproof import __version__
 from gateproof.errors import GateproofError
+from gateproof.loadfile import OPTIONS
 
 __all__ = ["main", "parser"]
 
@@ -30,7 +31,7 @@ exit status:
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
-def parser() -> argparse.ArgumentParser:  # noqa: PLR0915  # a table of options, verb by verb
+def parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command."""
     top = argparse.ArgumentParser(
         prog="gateproof",
@@ -85,13 +86,10 @@ def parser() -> argparse.ArgumentParser:  # noqa: PLR0915  # a table of options,
         "run a load scenario against a target",
         "gateproof load chat-open --target http://127.0.0.1:8080/v1 --rate 20 --seconds 30",
     )
-    load.add_argument("scenario", help="see `gateproof list loads`")
+    load.add_argument("scenario", help="a name of `gateproof list loads`, or a .toml file")
     _target_options(load)
     load.add_argument("--out", type=Path, help="run folder, made when it is missing")
-    load.add_argument("--users", type=_positive, default=20, help="closed model: how many users")
-    load.add_argument("--rate", type=_rate, default=10.0, help="open model: arrivals a second")
-    load.add_argument("--seconds", type=_positive, default=10, help="how long (at most 3600)")
-    load.add_argument("--seed", type=int, default=0, help="seed of prompts and arrivals")
+    _load_options(load)
     load.add_argument("--json", action="store_true", help="print the summary as JSON")
 
     serve = verb(
@@ -160,6 +158,13 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def _load_options(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("instead of what the scenario's file says")
+    for option in OPTIONS:
+        says = option.says.replace("%", "%%")
+        group.add_argument(option.flag, dest=option.dest, metavar=option.metavar, help=says)
+
+
 def _run_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--with",
@@ -207,16 +212,6 @@ def _patience(text: str) -> int:
     value = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= value <= 10:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 10")
-    return value
-
-
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0, at most 100000")
     return value
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateproof.budget import budget_of
 from gateproof.errors import UsageError, unknown_name
 from gateproof.target import Login, Target, Upstream, Waiver, check_url, check_variable
 
@@ -48,6 +49,7 @@ def load_targets(path: Path) -> dict[str, Target]:
 _KEYS = {
     "url", "profile", "key", "models", "headers", "upstream", "concurrency", "idle_timeout_s",
     "total_timeout_s", "disclaims", "waive", "load_allowed", "keys", "login", "clock_scale",
+    "budget",
 }  # fmt: skip
 
 
@@ -117,6 +119,7 @@ def _target(name: str, table: Any, path: Path) -> Target:
         },
         login=_login(table, place) if "login" in table else None,
         clock_scale=_number(table.get("clock_scale", 1), f"{place}, clock_scale", 1, 100_000),
+        budget=budget_of(table["budget"], f"{place}, budget") if "budget" in table else None,
     )
 
 

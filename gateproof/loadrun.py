@@ -5,11 +5,11 @@ samples; this module starts it in a clean environment, passes its progress on, b
 measures what it left. What a stopped or killed run has written is measured all the same.
 
 Rules. A target that is not on loopback is refused unless its origin is named as one that may be
-loaded. The key is passed on by its variable's name; its value is in no argument and no file.
+loaded, and a budget is set. The key is passed on by its variable's name; its value is in no
+argument and no file.
 """
 
 import contextlib
-import ipaddress
 import json
 import math
 import os
@@ -20,22 +20,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from gateproof.errors import TargetError, UsageError, unknown_name
+from gateproof.budget import budget_of
+from gateproof.errors import TargetError, UsageError
+from gateproof.loadfile import check_plan
+from gateproof.manners import refuse_foreign
 from gateproof.measure import LoadSummary, measure_folder
+from gateproof.plan import LoadPlan
+from gateproof.target import origin_of
 
-__all__ = ["SCENARIOS", "LoadRun", "check_load", "origin_of", "refuse_foreign", "run_load"]
-
-SCENARIOS: Final[dict[str, str]] = {
-    "chat-steady": "streamed chat, closed model: N users, each asks again after its answer",
-    "chat-open": "streamed chat, open model: arrivals by a schedule, waiting for no answer",
-}
-_OPEN: Final = frozenset({"chat-open"})
+__all__ = ["LoadRun", "budget_spent", "check_load", "run_load"]
 
 # Start-up takes 0.3 s on a quiet machine; a busy CI machine was seen to need ten times that.
 _START_S: Final = 15.0
@@ -44,64 +42,15 @@ _STOP_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class LoadRun:
-    """One load run to be made; ``users`` for the closed model, ``rate_per_s`` for the open one."""
+    """One load run to be made: its plan, where its samples go, and what no plan may hold.
 
-    scenario: str
-    target_base_url: str
-    model: str
+    ``allowed_origins`` are those beside loopback that the operator named as his to load.
+    """
+
+    plan: LoadPlan
     out_dir: Path
-    users: int | None = None
-    rate_per_s: float | None = None
-    duration_s: float = 10.0
-    warm_up_s: float | None = None  # None: a tenth of the duration, at most 10 s
-    drain_s: float = 10.0  # how long running answers may still take at the end
     key_env: str | None = None
-    seed: int = 1
-    arrivals: str = "poisson"
-    cap: int | None = None
-    think_s: float = 0.0
-    max_tokens: int | None = None
-    prompt_words: int | None = None
-    slos: Mapping[str, float] = field(default_factory=dict)
-    usage: bool = True
-    fresh_connections: bool = False
-    timeout_first_byte_s: float | None = None
-    timeout_idle_s: float | None = None
-    allow_load_origin: str | None = None
-
-
-def origin_of(base_url: str) -> str:
-    """Give scheme, host and port of a URL, the port always written out."""
-    parts = urlsplit(base_url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
-        raise UsageError(
-            f"{base_url!r} is no base URL.",
-            "Wanted http:// or https://, a host and perhaps a port and a path.",
-        )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{port or (443 if parts.scheme == 'https' else 80)}"
-
-
-def refuse_foreign(base_url: str, allowed_origin: str | None) -> None:
-    """Raise a UsageError when the target is neither on loopback nor named as one to be loaded."""
-    origin = origin_of(base_url)
-    host = urlsplit(base_url).hostname or ""
-    if host == "localhost":
-        return
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host).is_loopback:
-            return
-    if allowed_origin is not None and origin_of(allowed_origin) == origin:
-        return
-    named = f"; the origin named is {allowed_origin}" if allowed_origin else ""
-    raise UsageError(
-        f"{origin} is not on loopback, and load may not be put on it unasked{named}.",
-        "If you may load it, say so in its table of gateproof.toml: load_allowed = true.",
-    )
+    allowed_origins: tuple[str, ...] = ()
 
 
 def run_load(
@@ -117,9 +66,9 @@ def run_load(
     run.out_dir.mkdir(parents=True, exist_ok=True)
     if any(run.out_dir.glob("samples.*.bin")):
         raise UsageError(f"{run.out_dir} holds a load run already.", "Give an empty folder.")
-    module = run.scenario.replace("-", "_") + ".py"
+    (run.out_dir / "plan.json").write_text(run.plan.as_text(), "utf-8")
     with (
-        as_file(files("gateproof.loadtests") / module) as locustfile,
+        as_file(files("gateproof.loadtests") / "locustfile.py") as locustfile,
         tempfile.TemporaryDirectory(prefix="gateproof-load-") as empty,
     ):
         command = [sys.executable, "-m", "locust", "-f", str(locustfile), *_arguments(run)]
@@ -143,67 +92,47 @@ def run_load(
         and kinds <= {"connect", "connect-timeout", "tls"}
     ):
         raise TargetError(
-            f"No connection to {origin_of(run.target_base_url)}: {summary.errors[0]['says']}.",
+            f"No connection to {origin_of(run.plan.target)}: {summary.errors[0]['says']}.",
             "Check the address, and that the target runs.",
         )
     return summary
 
 
 def check_load(run: LoadRun) -> None:
-    """Refuse what cannot be meant, before anything is written or sent."""
-    if run.scenario not in SCENARIOS:
-        raise unknown_name("load scenario", run.scenario, SCENARIOS)
-    refuse_foreign(run.target_base_url, run.allow_load_origin)
-    wanted, other = ("rate_per_s", "users") if run.scenario in _OPEN else ("users", "rate_per_s")
-    value = getattr(run, wanted)
-    if value is None or value <= 0 or getattr(run, other) is not None:
-        raise UsageError(
-            f"{run.scenario} needs {wanted}, more than 0, and takes no {other}; "
-            f"got {wanted}={value}, {other}={getattr(run, other)}.",
-            SCENARIOS[run.scenario],
-        )
+    """Refuse what may not be loaded, or cannot be, before anything is written or sent."""
+    plan = run.plan
+    check_plan(plan, plan.scenario)
+    budget = budget_of(plan.budget, "The budget") if plan.budget else None
+    refuse_foreign(plan.target, run.allowed_origins, budget)
     if run.key_env and not os.environ.get(run.key_env):
         raise UsageError(
             f"The environment variable {run.key_env} is not set.",
             f"It is to hold the target's key: export {run.key_env}=…",
         )
-    if run.duration_s <= 0:
-        raise UsageError(f"The duration is {run.duration_s:g} s.", "Wanted more than 0 seconds.")
+
+
+def budget_spent(folder: Path) -> str:
+    """Say how a run's budget ended its load before the plan was done; empty when it did not."""
+    for path in sorted(folder.glob("generator.*.jsonl")):
+        for line in path.read_bytes().split(b"\n"):
+            if line.startswith(b'{"kind": "budget"'):
+                with contextlib.suppress(ValueError):
+                    return str(json.loads(line)["says"])
+    return ""
 
 
 def _arguments(run: LoadRun) -> list[str]:
-    """Write the run as options of Locust and of the scenario."""
-    warm_up_s = min(run.duration_s / 10, 10.0) if run.warm_up_s is None else run.warm_up_s
-    open_model = run.scenario in _OPEN
+    """Write the run as options of Locust and of ours; what the plan holds is in its file."""
+    out_dir = run.out_dir.resolve()
     options: dict[str, object] = {
-        "--host": run.target_base_url,
-        "--users": 1 if open_model else run.users,
-        "--spawn-rate": 1 if open_model else max(run.users or 1, 1),
-        "--for-s": run.duration_s,
-        "--stop-timeout": math.ceil(run.drain_s),
-        "--loglevel": "WARNING",
-        "--model": run.model,
-        "--samples": run.out_dir.resolve(),
-        "--seed": run.seed,
-        "--warm-up-s": warm_up_s,
+        "--plan": out_dir / "plan.json",
+        "--samples": out_dir,
         "--key-env": run.key_env,
-        "--max-tokens": run.max_tokens,
-        "--prompt-words": run.prompt_words,
-        "--slo": ",".join(f"{name}={limit:g}" for name, limit in run.slos.items()) or None,
-        "--timeout-first-byte-s": run.timeout_first_byte_s,
-        "--timeout-idle-s": run.timeout_idle_s,
+        "--allow-origin": origin_of(run.plan.target) if run.allowed_origins else None,
+        "--loglevel": "WARNING",
     }
-    if open_model:
-        options |= {"--rate": run.rate_per_s, "--arrivals": run.arrivals, "--cap": run.cap}
-    else:
-        options["--think-s"] = run.think_s
     flags = ["--headless", "--only-summary", "--progress", "--exit-code-on-error", "0"]
-    if not run.usage:
-        flags.append("--no-usage")
-    if run.fresh_connections:
-        flags.append("--fresh-connections")
-    named = [f"{name}={value}" for name, value in options.items() if value is not None]
-    return [*flags, *named]
+    return [*flags, *(f"{name}={value}" for name, value in options.items() if value is not None)]
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -239,7 +168,7 @@ def _generate(
         reader = threading.Thread(target=_pass_on, args=(process, log, progress), daemon=True)
         reader.start()
         try:
-            status = process.wait(_START_S + math.ceil(run.duration_s) + run.drain_s)
+            status = process.wait(_longest_s(run.plan))
         except subprocess.TimeoutExpired:
             status = _end(process)
         except KeyboardInterrupt:
@@ -248,6 +177,11 @@ def _generate(
         finally:
             reader.join(_STOP_S)
     return status
+
+
+def _longest_s(plan: LoadPlan) -> float:
+    """Give how long a generator may take before it is ended from outside."""
+    return _START_S + math.ceil(plan.duration_s or 0.0) + 2 * plan.drain_s
 
 
 def _end(process: "subprocess.Popen[bytes]") -> int:

@@ -293,7 +293,7 @@ def measure(
     )
     wall_ns = generator.wall_ns
     return LoadSummary(
-        plan=asdict(plan),
+        plan=plan.as_json(),
         started_at=dt.datetime.fromtimestamp(wall_ns / 1e9, dt.UTC).isoformat(timespec="seconds"),
         window={
             "from_s": round((from_ns - generator.start_ns) / 1e9, 3),
@@ -391,7 +391,7 @@ def read_generator(folder: Path) -> Generator:
     plan = LoadPlan.of(starts[0]["plan"])
     if plan.users is not None and len(starts) > 1:
         users = sum(row["plan"].get("users") or 0 for row in starts)
-        plan = LoadPlan.of({**asdict(plan), "users": users})
+        plan = LoadPlan.of({**plan.as_json(), "users": users})
     return Generator(
         plan=plan,
         workers=len(starts),

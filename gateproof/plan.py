@@ -1,43 +1,107 @@
 """What a load run is asked to do, as data: the generator writes it first, the figures repeat it.
 
-It needs the standard library only, because every worker of a load run imports it.
+A plan is a scenario's file with the run's own options put over it (``gateproof.loadfile``), plus
+the target and the model; it holds no secret. It needs the standard library only, because every
+worker of a load run imports it.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from gateproof.errors import UsageError, unknown_name
+from gateproof.shape import Shape, Stage
 
-__all__ = ["SLO_NAMES", "LoadPlan", "parse_slos"]
+__all__ = ["ARRIVALS", "SLO_NAMES", "LoadPlan", "Stage", "parse_slos"]
 
 SLO_NAMES: Final = ("ttft_ms", "content_ms", "tpot_ms", "e2e_ms")
+ARRIVALS: Final[dict[str, str]] = {
+    "closed": "closed model: users, of whom each waits for its answer",
+    "constant": "open model: arrivals at even distances, which wait for nobody",
+    "poisson": "open model: arrivals independent of each other, which wait for nobody",
+    "gamma": "open model: arrivals in bursts (burstiness below 1), which wait for nobody",
+    "trace": "open model: the arrivals of a recorded trace, which wait for nobody",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """What a load run was asked to do; the generator writes it first thing."""
+    """What a load run was asked to do; the generator writes it first thing.
+
+    ``users`` or ``rate_per_s`` is the level of a load without ``stages``. ``work``, ``search``,
+    ``limits`` and ``sampling`` are the tables of the scenario's file as they are written there,
+    checked; ``base`` is the folder that file names in them are relative to.
+    """
 
     scenario: str
-    arrivals: str  # closed, poisson, constant
+    arrivals: str  # a key of ARRIVALS
     target: str  # origin and path, never a key
     model: str
     users: int | None = None
     rate_per_s: float | None = None
     duration_s: float | None = None
     warm_up_s: float = 0.0
+    cool_down_s: float = 0.0
+    drain_s: float = 10.0  # how long running answers may still take at the end
     seed: int = 0
     cap: int | None = None
     think_s: float = 0.0
+    burstiness: float = 1.0  # shape of the gamma distribution of gaps; 1 is Poisson
+    stages: tuple[Stage, ...] = ()
+    trace: str | None = None
+    trace_format: str | None = None
+    speed: float = 1.0  # how much faster than recorded a trace is replayed
     max_tokens: int | None = None
     prompt_words: int | None = None
+    usage: bool = True  # ask for usage in streams
+    honour_retry_after: bool = False  # a user that is refused with 429 waits as long as it is told
+    fresh_connections: bool = False
+    timeouts: Mapping[str, float] = field(default_factory=dict)
     slos: Mapping[str, float] = field(default_factory=dict)
+    goodput: float | None = None  # the share of requests inside all SLOs that the run must reach
+    prices: Mapping[str, float] = field(default_factory=dict)  # USD per million tokens
+    budget: Mapping[str, Any] = field(default_factory=dict)  # a table of gateproof.budget
+    work: tuple[Mapping[str, Any], ...] = ()
+    search: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    base: str = ""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "LoadPlan":
         """Read a plan from its JSON form, leaving out what this version does not know."""
         known = {f.name for f in fields(cls)}
-        return cls(**{name: value for name, value in row.items() if name in known})
+        given = {name: value for name, value in row.items() if name in known}
+        given["stages"] = tuple(Stage(**stage) for stage in given.get("stages", ()))
+        given["work"] = tuple(given.get("work", ()))
+        return cls(**given)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the plan as plain JSON types; ``of`` reads it."""
+        row = asdict(self)
+        return {**row, "stages": list(row["stages"]), "work": list(row["work"])}
+
+    def as_text(self) -> str:
+        """Write the plan as the text of ``plan.json``."""
+        return json.dumps(self.as_json(), indent=1) + "\n"
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether requests arrive by a schedule, whatever became of those before them."""
+        return self.arrivals != "closed"
+
+    @property
+    def shape(self) -> Shape:
+        """Give the level (users, or arrivals per second) over time."""
+        if self.stages:
+            return Shape(self.stages)
+        return Shape.steady(float((self.rate_per_s if self.is_open else self.users) or 0.0))
+
+    @property
+    def most_users(self) -> int:
+        """Give how many users a closed load has at its height; one caller makes an open one."""
+        return 1 if self.is_open else max(round(self.shape.most), 1)
 
 
 def parse_slos(text: str) -> dict[str, float]:

@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateproof.budget import Budget
 from gateproof.errors import UsageError
 from gateproof.redact import require_coverable
 
@@ -74,6 +75,7 @@ class Target:
 
     ``keys`` are further keys by their plan or tier, each the name of a variable. ``clock_scale`` is
     how much faster than time the clock of its rate limits runs; only a test server's does.
+    ``budget`` is the most that a run may spend on it.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Target:
     keys: Mapping[str, str] = field(default_factory=dict)
     login: Login | None = None
     clock_scale: float = 1.0
+    budget: Budget | None = None
 
     def model(self, use: str = "chat", defaults: Mapping[str, str] | None = None) -> str:
         """Return the model for a use; what is not named is done by the chat model.

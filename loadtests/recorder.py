@@ -16,7 +16,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from time import monotonic_ns
 from typing import IO, Any, Final
@@ -79,11 +78,11 @@ class Recorder:
         gc.collect()
         gc.freeze()  # what is here now stays; a full collection would stop the loop for long
         self._start_ns = monotonic_ns()
-        self._note(
+        self.note(
             kind="start",
             at_ns=self._start_ns,
             wall_ns=time.time_ns(),
-            plan=asdict(self._plan),
+            plan=self._plan.as_json(),
             python=sys.version.split()[0],
             gevent=gevent.__version__,
         )
@@ -135,7 +134,7 @@ class Recorder:
         if self._seconds is not None:
             self._seconds.kill(block=False)
         self._tick()
-        self._note(kind="stop", at_ns=self._stop_ns)
+        self.note(kind="stop", at_ns=self._stop_ns)
         for file in (self._samples, self._lag, self._notes, self._evidence):
             if file is not None:
                 file.close()
@@ -178,7 +177,7 @@ class Recorder:
         """Write a line about this process, and put everything on the disk."""
         now_ns = monotonic_ns()
         used = resource.getrusage(resource.RUSAGE_SELF)
-        self._note(
+        self.note(
             kind="tick",
             at_ns=now_ns,
             cpu_ns=round((used.ru_utime + used.ru_stime) * 1e9),
@@ -202,7 +201,7 @@ class Recorder:
             sys.stdout.flush()
         self._late_max_ns = 0
 
-    def _note(self, **row: object) -> None:
+    def note(self, **row: object) -> None:
         """Append a line to the notes."""
         if self._notes is not None:
             self._notes.write(json.dumps(row) + "\n")

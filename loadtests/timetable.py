@@ -1,26 +1,47 @@
-"""When requests arrive in the open model: offsets from one start, drawn from a seed."""
+"""When requests arrive in the open model: offsets from one start, drawn from a seed.
+
+Strategy: draw a process of rate one, then map its times through the inverse of the area under the
+wanted rate. For even, Poisson and gamma gaps that is exact at any shape, also while the rate
+changes, and a steady rate does not drift.
+"""
 
 import random
 from collections.abc import Iterator
+from itertools import count
 from typing import Final
 
 from gateproof.errors import unknown_name
+from gateproof.shape import Shape
 
-__all__ = ["ARRIVALS", "offsets"]
+__all__ = ["PROCESSES", "offsets"]
 
-ARRIVALS: Final = ("poisson", "constant")
+PROCESSES: Final = ("constant", "gamma", "poisson")
 
 
-def offsets(kind: str, rate_per_s: float, seed: int) -> Iterator[int]:
-    """Draw the arrival times (ns after the start): evenly, or with exponential gaps."""
-    if kind not in ARRIVALS:
-        raise unknown_name("kind of arrivals", kind, ARRIVALS)
+def offsets(kind: str, rate: Shape | float, seed: int, *, burstiness: float = 1.0) -> Iterator[int]:
+    """Draw the arrival times (ns after the start); they end where the shape ends, if it does.
+
+    ``burstiness`` is the shape of the gamma distribution of gaps: below 1 arrivals come in bursts,
+    1 is Poisson, far above 1 they are even.
+    """
+    if kind not in PROCESSES:
+        raise unknown_name("kind of arrivals", kind, PROCESSES)
+    shape = rate if isinstance(rate, Shape) else Shape.steady(rate)
+    for at_s in shape.times_of(_of_rate_one(kind, seed, burstiness)):
+        yield round(at_s * 1e9)
+
+
+def _of_rate_one(kind: str, seed: int, burstiness: float) -> Iterator[float]:
+    """Draw the times of a process whose mean gap is one."""
+    if kind == "constant":
+        yield from map(float, count())
+        return
     draw = random.Random(seed)  # noqa: S311  # a schedule to be drawn again, not a secret
-    number, at_s = 0, 0.0
+    at = 0.0
     while True:
-        if kind == "constant":
-            yield round(number * 1e9 / rate_per_s)
-            number += 1
-        else:
-            at_s += draw.expovariate(rate_per_s)
-            yield round(at_s * 1e9)
+        at += (
+            draw.expovariate(1.0)
+            if kind == "poisson"
+            else draw.gammavariate(burstiness, 1 / burstiness)
+        )
+        yield at

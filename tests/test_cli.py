@@ -229,12 +229,12 @@ MISTAKES: dict[str, tuple[list[str], int, list[str]]] = {
     "load on a foreign machine": (
         ["load", "chat-steady", "--target", "http://192.0.2.1/v1"],
         2,
-        ["is not on loopback", "load_allowed"],
+        ["is not on loopback", "load_allowed", "budget = {", "--allow-origin http://192.0.2.1"],
     ),
     "a rate of nothing": (
         ["load", "chat-open", "--target", DEAD, "--rate", "0"],
         2,
-        ["0 is not a number above 0"],
+        ["--rate must be a number above 0", "is 0"],
     ),
     "unknown fault to prove": (["prove", "--fault", "drop-don"], 2, ["drop-don", "drop-done"]),
     "unknown fault to audit": (["audit", "--faults", "drop-don"], 2, ["drop-don", "drop-done"]),
@@ -355,7 +355,7 @@ def test_lists_are_for_people_and_for_programs(
         ("drop-done", ["fault drop-done", "/with/drop-done/v1"]),
         ("drop-field:usage", ["fault drop-field", "/with/drop-field:…/v1"]),
         ("osmapi", ["profile osmapi", "osmAPI", "cost.stream"]),
-        ("chat-open", ["load chat-open", "gateproof load chat-open"]),
+        ("chat-open", ["load chat-open", "gateproof load chat-open", "    rate_per_s = 10"]),
     ],
 )
 def test_an_id_is_explained(name: str, says: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ ROOMS = ("specs", "suites", "loadtests", "reference_server", "reports")
 # The core from the bottom up: a module imports only modules of layers below its own, or of its own.
 LAYERS = (
     ("gateproof", "gateproof.errors"),
+    ("gateproof.shape", "gateproof.budget"),
     (
         "gateproof.sse",
         "gateproof.wire",
@@ -27,7 +28,7 @@ LAYERS = (
     ("gateproof.transcript", "gateproof.profile", "gateproof.sample", "gateproof.openapi"),
     ("gateproof.redact", "gateproof.latency", "gateproof.measure"),
     ("gateproof.target", "gateproof.issued"),
-    ("gateproof.config", "gateproof.scenario"),
+    ("gateproof.config", "gateproof.scenario", "gateproof.manners", "gateproof.loadfile"),
     ("gateproof.check", "gateproof.settings"),
     ("gateproof.dialects", "gateproof.suite", "gateproof.run"),
     ("gateproof.client",),

@@ -16,8 +16,10 @@ from gateproof.loadtests.timetable import offsets
 
 import gateproof
 from gateproof.errors import TargetError, UsageError
-from gateproof.loadrun import LoadRun, refuse_foreign, run_load
+from gateproof.loadfile import plan_of
+from gateproof.loadrun import LoadRun, budget_spent, run_load
 from gateproof.measure import measure_folder
+from gateproof.plan import LoadPlan
 from gateproof.sample import read_samples
 from tests.load_responder import responder
 
@@ -32,12 +34,20 @@ def address() -> Iterator[str]:
         yield where
 
 
-def _run(address: str, folder: Path, how: str = "slow", **more: Any) -> LoadRun:
-    """Give a short run of the closed model."""
-    named = {"scenario": "chat-steady", "users": 4, "duration_s": 0.7, "drain_s": 2.0} | more
-    return LoadRun(
-        target_base_url=f"http://{address}/{how}", model="m", out_dir=folder / "load", **named
-    )
+def _run(
+    address: str,
+    folder: Path,
+    how: str = "slow",
+    scenario: str = "chat-steady",
+    key_env: str | None = None,
+    **more: Any,
+) -> LoadRun:
+    """Give a short run, of four users where nothing else is said."""
+    named = {"duration_s": 0.7, "warm_up_s": 0.07, "drain_s": 2.0} | more
+    if scenario == "chat-steady":
+        named.setdefault("users", 4)
+    plan = plan_of(scenario, target=f"http://{address}/{how}", model="m", **named)
+    return LoadRun(plan, folder / "load", key_env)
 
 
 def test_closed_model_end_to_end(
@@ -70,7 +80,7 @@ def test_closed_model_end_to_end(
 
 def test_open_model_keeps_its_timetable(address: str, tmp_path: Path) -> None:
     """Requests are due exactly when the timetable says, however slow the answers are."""
-    run = _run(address, tmp_path, scenario="chat-open", users=None, rate_per_s=60.0, seed=5)
+    run = _run(address, tmp_path, scenario="chat-open", rate_per_s=60.0, seed=5)
     got = run_load(run)
 
     due = read_samples(run.out_dir).records["due_ns"]
@@ -83,7 +93,7 @@ def test_open_model_keeps_its_timetable(address: str, tmp_path: Path) -> None:
 
 def test_cap_is_reported(address: str, tmp_path: Path) -> None:
     """Arrivals that a cap delays keep their due times; those that never began are not forgotten."""
-    run = _run(address, tmp_path, scenario="chat-open", users=None, rate_per_s=60.0, cap=2)
+    run = _run(address, tmp_path, scenario="chat-open", rate_per_s=60.0, cap=2)
     got = run_load(run)
     records = read_samples(run.out_dir).records
 
@@ -113,50 +123,43 @@ def test_dead_target_is_a_target_error(tmp_path: Path) -> None:
         run_load(_run(dead, tmp_path, think_s=0.1, duration_s=0.3))
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"scenario": "chat-stedy"}, "Unknown load scenario: 'chat-stedy'"),
-        ({"users": None}, "needs users, more than 0"),
-        ({"rate_per_s": 3.0}, "takes no rate_per_s"),
-        ({"scenario": "chat-open"}, "needs rate_per_s"),
-        ({"duration_s": 0.0}, "The duration is 0 s"),
-        ({"key_env": "NO_SUCH_VARIABLE"}, "NO_SUCH_VARIABLE is not set"),
-    ],
-    ids=["scenario", "no-users", "both", "no-rate", "duration", "key"],
-)
-def test_wrong_runs_are_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+def test_a_run_without_its_key_is_refused(tmp_path: Path) -> None:
     """What cannot be run is refused before anything starts."""
-    with pytest.raises(UsageError, match=says):
-        run_load(_run("127.0.0.1:1", tmp_path, **change))
+    with pytest.raises(UsageError, match="NO_SUCH_VARIABLE is not set"):
+        run_load(_run("127.0.0.1:1", tmp_path, key_env="NO_SUCH_VARIABLE"))
 
     assert not (tmp_path / "load").exists()
 
 
-@pytest.mark.parametrize(
-    ("url", "allowed", "says"),
-    [
-        ("http://127.0.0.1:80/v1", None, ""),
-        ("http://127.9.9.9/v1", None, ""),
-        ("http://localhost:80/v1", None, ""),
-        ("https://[::1]:8443/v1", None, ""),
-        ("https://gw.example/v1", "https://gw.example:443", ""),
-        ("https://gw.example/v1", None, "load_allowed = true"),
-        ("https://gw.example/v1", "http://gw.example", "the origin named is http://gw.example"),
-        ("https://gw.example:8443/v1", "https://gw.example", "not on loopback"),
-        ("http://127.0.0.1.example/v1", None, "not on loopback"),
-        ("http://localhost.example/v1", None, "not on loopback"),
-        ("ftp://127.0.0.1/v1", None, "no base URL"),
-        ("http://127.0.0.1:port/v1", None, "no base URL"),
-    ],
-)
-def test_foreign_targets_are_refused(url: str, allowed: str | None, says: str) -> None:
-    """Load goes to loopback, or to the one origin that was named."""
-    if not says:
-        refuse_foreign(url, allowed)
-        return
-    with pytest.raises(UsageError, match=says):
-        refuse_foreign(url, allowed)
+def test_stages_of_users(address: str, tmp_path: Path) -> None:
+    """Users come and go as the stages say."""
+    text = (
+        'says = "s"\nwarm_up_s = 0\n'
+        "[[stages]]\nfor_s = 0.4\nusers = 1\n[[stages]]\nfor_s = 0.6\nusers = 5\n"
+        "[[stages]]\nfor_s = 0.8\nusers = 2\n"
+    )
+    (tmp_path / "steps.toml").write_text(text)
+    plan = plan_of(str(tmp_path / "steps.toml"), target=f"http://{address}/slow", model="m")
+    got = run_load(LoadRun(plan, tmp_path / "load"))
+    records = read_samples(tmp_path / "load").records
+    since_s = (records["due_ns"] - records["due_ns"].min()) / 1e9
+
+    # An answer takes 0.3 s, so within 0.35 s every user asks at least once.
+    assert int((since_s < 0.39).sum()) == 2
+    assert int(((since_s > 0.39) & (since_s < 0.5)).sum()) >= 4
+    last = records[since_s > 1.4]
+    assert (len(set(last["stream"].tolist())), got.requests["failed"]) == (2, 0)
+    assert got.plan["stages"][1] == {"for_s": 0.6, "users": 5, "rate_per_s": None, "ramp": False}
+
+
+def test_a_budget_ends_the_load(address: str, tmp_path: Path) -> None:
+    """When the budget is spent nothing more is sent, and what ran is read to its end."""
+    run = _run(address, tmp_path, duration_s=30.0, budget={"requests": 9})
+    got = run_load(run)
+
+    assert (len(read_samples(run.out_dir).records), got.requests["failed"]) == (9, 0)
+    assert budget_spent(run.out_dir) == "9 of 9 requests are sent"
+    assert got.requests["unfinished"] == 0
 
 
 def test_occupied_folder_is_refused(tmp_path: Path) -> None:
@@ -171,8 +174,10 @@ def test_interrupt_leaves_a_readable_run(address: str, tmp_path: Path) -> None:
     """After Ctrl-C the samples so far are measured and written."""
     program = (
         "import sys, pathlib; from gateproof.loadrun import *\n"
-        "run = LoadRun('chat-steady', sys.argv[1], 'm', pathlib.Path(sys.argv[2]), users=2,"
-        " duration_s=60.0, warm_up_s=0.0)\n"
+        "from gateproof.loadfile import plan_of\n"
+        "plan = plan_of('chat-steady', target=sys.argv[1], model='m', users=2, duration_s=60.0,"
+        " warm_up_s=0.0)\n"
+        "run = LoadRun(plan, pathlib.Path(sys.argv[2]))\n"
         "run_load(run, lambda row: print(row, flush=True))\n"
     )
     folder = tmp_path / "load"
@@ -199,7 +204,7 @@ def _locust(*arguments: str) -> "subprocess.CompletedProcess[str]":
             "-m",
             "locust",
             "-f",
-            "loadtests/chat_steady.py",
+            "loadtests/locustfile.py",
             "--headless",
             *arguments,
         ],
@@ -216,21 +221,39 @@ def test_plain_locust_runs_a_scenario(address: str, tmp_path: Path) -> None:
     """``locust -f`` works by path, shows TTFT as an entry of its own, and keeps samples."""
     host = f"http://{address}/good"
     done = _locust(
-        "--host", host, "-t", "1s", "-u", "2", "--think-s", "0.05", "--samples", str(tmp_path)
+        "--scenario",
+        "chat-steady",
+        "--host",
+        host,
+        "-t",
+        "1s",
+        "-u",
+        "2",
+        "--think",
+        "0.05",
+        "--samples",
+        str(tmp_path),
     )
 
     assert done.returncode == 0, done.stderr
     assert "TTFT     chat" in done.stderr + done.stdout
-    assert measure_folder(tmp_path).requests["failed"] == 0
+    got = measure_folder(tmp_path)
+    assert (got.requests["failed"], got.plan["users"], got.plan["duration_s"]) == (0, 2, 1.0)
+    assert LoadPlan.of(json.loads((tmp_path / "plan.json").read_text())) == LoadPlan.of(got.plan)
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--host", "nonsense"), "no base URL"),
-        (("--host", "http://127.0.0.1:1/v1", "--slo", "ttft=5"), "Unknown SLO"),
+        (("--host", "http://127.0.0.1:1/v1"), "No scenario is named"),
+        (("--scenario", "chat-open", "--host", "nonsense"), "no base URL"),
+        (("--scenario", "chat-open", "--host", "http://192.0.2.1/v1"), "not on loopback"),
+        (
+            ("--scenario", "chat-open", "--host", "http://127.0.0.1:1/v1", "--slo", "ttft=5"),
+            "Unknown SLO",
+        ),
     ],
-    ids=["host", "slo"],
+    ids=["scenario", "host", "foreign", "slo"],
 )
 def test_plain_locust_refuses_wrong_options(arguments: tuple[str, ...], says: str) -> None:
     """A wrong option ends with status 2 and a message, without a traceback."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from gateproof.bundled import DEMO_KEY_ENV, bundled_server
 from gateproof.commands.conform import conform
 from gateproof.commands.listing import rows_of
-from gateproof.commands.load import load_into
+from gateproof.commands.load import load_into, load_plan
 from gateproof.commands.options import target_of
 from gateproof.errors import TargetError, UsageError, unknown_name
 from gateproof.profile import load_profile
@@ -74,15 +74,16 @@ def _load(args: argparse.Namespace, folder: Path, status: int) -> int:
     target = target_of(args)
     writer = RunWriter.resume(folder)
     try:
-        if not is_loopback(target.url) and not target.load_allowed:
+        if not is_loopback(target.url) and not (target.load_allowed and target.budget):
             writer.note(
                 f"No load run was made: {target.origin} is not on this machine. If you may load "
-                "it, say so in its table of gateproof.toml: load_allowed = true."
+                "it, say so in its table of gateproof.toml: load_allowed = true, and "
+                "budget = { requests = 1000, usd = 5 }."
             )
             return status
         model = target.upstream.model(*PACED) if target.upstream else target.model()
         try:
-            load_into(writer, target, model, args)
+            load_into(writer, target, load_plan(target, model, args), args)
         except TargetError as error:
             writer.note(f"The load run failed. {error.message}")
             status = status or 1

@@ -58,7 +58,10 @@ def _explain(what: str, row: Row, profile: Profile) -> Iterator[str]:
         yield from _field("to ask", f"gateproof conform --with {row['id']}")
     else:
         yield from _field("does", row["says"])
+        yield from _field("load", row["load"])
         yield from _field("to run it", f"gateproof load {row['id']} --target URL")
+        yield from ("", "Its file, of which a copy of your own runs by its path:", "")
+        yield from textwrap.indent(row["file"], "    ", lambda _: True).rstrip().splitlines()
 
 
 def _check(row: Row, profile: Profile) -> Iterator[str]:

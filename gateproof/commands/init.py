@@ -36,8 +36,10 @@ profile = {profile}  # what it claims to be; see `gateproof list profiles`
 # idle_timeout_s = 30
 # total_timeout_s = 120
 
-# Load runs are refused for a target that is not on this machine, unless you may load it.
+# Load runs are refused for a target that is not on this machine, unless you may load it, and say
+# what they may spend at most.
 # load_allowed = true
+# budget = {{ requests = 1000, tokens = 200000, usd = 5 }}
 
 [targets.{name}.models]
 {models}

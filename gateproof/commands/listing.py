@@ -8,7 +8,7 @@ from typing import Any
 
 from gateproof.check import Check, needs_of
 from gateproof.errors import GateproofError
-from gateproof.loadrun import SCENARIOS as LOADS
+from gateproof.loadfile import describe, load_scenario, plan_of, scenario_names
 from gateproof.profile import GROUPS, Profile, load_profile, profile_names
 from gateproof.prove import load_kills
 from gateproof.requirement import Requirement, load_requirements
@@ -177,7 +177,16 @@ def _faults(profile: Profile | None) -> list[Row]:
 
 def _loads(profile: Profile | None) -> list[Row]:
     del profile  # every profile has the same ones
-    return [{"id": name, "says": says} for name, says in LOADS.items()]
+    found = [load_scenario(name) for name in scenario_names()]
+    return [
+        {
+            "id": item.name,
+            "says": item.says,
+            "load": describe(plan_of(item, target="", model="")),
+            "file": item.text,
+        }
+        for item in found
+    ]
 
 
 KINDS = {

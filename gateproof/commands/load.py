@@ -11,8 +11,10 @@ from typing import Any
 
 from gateproof.commands.options import target_of
 from gateproof.errors import TargetError
-from gateproof.loadrun import LoadRun, check_load, run_load
+from gateproof.loadfile import overrides_of, plan_of
+from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
 from gateproof.measure import LoadSummary
+from gateproof.plan import LoadPlan
 from gateproof.probe import probe
 from gateproof.profile import load_profile
 from gateproof.report import write_report
@@ -20,9 +22,9 @@ from gateproof.run import RunWriter, claim_folder, new_folder, read_run
 from gateproof.summary import kept, print_summary
 from gateproof.target import Target, read_secrets
 
-__all__ = ["load_into", "run"]
+__all__ = ["BUDGET_SPENT", "load_into", "load_plan", "run"]
 
-OPEN_MODEL = ("chat-open",)
+BUDGET_SPENT = 5  # the exit status of a run that its budget ended
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,21 +32,22 @@ def run(args: argparse.Namespace) -> int:
     target = target_of(args)
     secrets = read_secrets(target)
     profile = load_profile(target.profile)
-    check_load(_load_run(Path(), target, target.model(), args))
+    plan = load_plan(target, target.model(), args)
+    check_load(_load_run(Path(), target, plan, args))
     probe(target, secrets)
     if args.out:
         folder = claim_folder(args.out)
     else:
-        folder = new_folder(Path("gateproof-runs"), f"{target.name}-{args.scenario}")
+        folder = new_folder(Path("gateproof-runs"), f"{target.name}-{plan.scenario}")
     writer = RunWriter(folder)
     try:
         writer.header(
-            "load", uuid.uuid4().hex[:12], target, profile, args.seed,
+            "load", uuid.uuid4().hex[:12], target, profile, plan.seed,
             sys.argv[1:],
         )  # fmt: skip
-        summary = load_into(writer, target, target.model(), args)
-        status = 0 if summary.valid else 1
-        writer.footer(status, "" if summary.valid else "the load run is not valid")
+        summary = load_into(writer, target, plan, args)
+        status, why = _status(summary, folder / "load" / plan.scenario)
+        writer.footer(status, why)
     except TargetError as error:
         writer.note(f"The load run failed. {error.message}")
         writer.footer(error.exit_status, "the target was never reached")
@@ -64,47 +67,58 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load_into(
-    writer: RunWriter, target: Target, model: str, args: argparse.Namespace
+    writer: RunWriter, target: Target, plan: LoadPlan, args: argparse.Namespace
 ) -> LoadSummary:
     """Make a load run inside a run folder and add its summary to the run file.
 
     After Ctrl-C what was measured until then is added, and KeyboardInterrupt goes on.
     """
-    place = f"load/{args.scenario}"
+    place = f"load/{plan.scenario}"
     folder = writer.folder / place
     try:
-        summary = run_load(_load_run(folder, target, model, args), _progress)
+        summary = run_load(_load_run(folder, target, plan, args), _progress)
     except KeyboardInterrupt:
         _tell("")
         with contextlib.suppress(OSError, ValueError):
-            writer.load(args.scenario, place, json.loads((folder / "load.json").read_text("utf-8")))
+            writer.load(plan.scenario, place, json.loads((folder / "load.json").read_text("utf-8")))
         writer.note("The load run was interrupted; its figures are of what came until then.")
         raise
     _tell("")
-    writer.load(args.scenario, place, summary.as_json())
+    writer.load(plan.scenario, place, summary.as_json())
     if not summary.requests["answered"] and summary.errors:
         raise TargetError(
-            f"Not one request of {args.scenario} was answered: "
+            f"Not one request of {plan.scenario} was answered: "
             + "; ".join(f"{row['says']} ({row['count']})" for row in summary.errors),
             f"The samples are in {folder}.",
         )
     return summary
 
 
-def _load_run(folder: Path, target: Target, model: str, args: argparse.Namespace) -> LoadRun:
-    is_open = args.scenario in OPEN_MODEL
-    return LoadRun(
-        scenario=args.scenario,
-        target_base_url=target.url,
-        model=model,
-        out_dir=folder,
-        users=None if is_open else args.users,
-        rate_per_s=args.rate if is_open else None,
-        duration_s=args.seconds,
-        key_env=target.key_env,
-        seed=args.seed,
-        allow_load_origin=target.origin if target.load_allowed else None,
-    )
+def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
+    """Resolve the scenario that is named, the target's budget, and the options over both."""
+    given = overrides_of(args)
+    if target.budget is not None:
+        given.setdefault("budget", target.budget.as_table())
+    return plan_of(args.scenario, target=target.url, model=model, **given)
+
+
+def _load_run(folder: Path, target: Target, plan: LoadPlan, args: argparse.Namespace) -> LoadRun:
+    allowed = [*args.allow_origin, *([target.origin] if target.load_allowed else [])]
+    return LoadRun(plan, folder, target.key_env, tuple(allowed))
+
+
+def _status(summary: LoadSummary, folder: Path) -> tuple[int, str]:
+    """Tell the exit status of a run, and why it is not 0."""
+    spent = budget_spent(folder)
+    if spent:
+        return BUDGET_SPENT, f"the budget ended the load: {spent}"
+    if not summary.valid:
+        return 1, "the load run is not valid"
+    wanted, got = summary.plan.get("goodput"), (summary.goodput or {}).get("share")
+    if wanted is not None and (got is None or got < wanted):
+        told = "no request was judged" if got is None else f"{got:.2%} of requests were"
+        return 1, f"goodput missed: {told} inside all SLOs, wanted {wanted:.2%}"
+    return 0, ""
 
 
 def _progress(row: Mapping[str, Any]) -> None:

@@ -1,0 +1,448 @@
+"""Load scenarios: TOML files, read strictly, and the options that a run may put over them.
+
+Strategy: a file is read key by key through one table of readers (``_KEYS``); an option of the
+command line (``OPTIONS``) goes through the same reader as the key that it replaces, so that file,
+``gateproof load`` and plain ``locust -f`` mean and refuse the same. What only holds between keys is
+checked once, on the finished plan.
+
+Rules. An unknown key is an error that names its place and the valid ones. Options stretch what is
+there: ``--seconds`` keeps the proportions of stages, warm-up and cool-down, and ``--users`` or
+``--rate`` sets the height of a load that has stages.
+"""
+
+import dataclasses
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from gateproof.budget import budget_of, parse_budget
+from gateproof.errors import UsageError, unknown_name
+from gateproof.plan import ARRIVALS, SLO_NAMES, LoadPlan, Stage, parse_slos
+
+__all__ = [
+    "OPTIONS",
+    "LoadScenario",
+    "Option",
+    "check_plan",
+    "describe",
+    "load_scenario",
+    "overrides_of",
+    "plan_of",
+    "scenario_names",
+]
+
+_ROOM: Final = "gateproof.loadtests"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DAY_S: Final = 86_400.0
+_DEFAULT_S: Final = 10.0
+_WARM_UP_SHARE: Final = 0.1  # of the duration, where nothing is said …
+_WARM_UP_MOST_S: Final = 10.0  # … and at most so long
+
+
+@dataclass(frozen=True, slots=True)
+class LoadScenario:
+    """One scenario as its file has it: ``settings`` are values of ``LoadPlan`` by their names."""
+
+    name: str
+    says: str
+    place: str
+    text: str
+    settings: Mapping[str, Any]
+
+    @property
+    def arrivals(self) -> str:
+        """Give the model of load that the file asks for, or implies."""
+        return _arrivals(self.settings)
+
+
+def scenario_names() -> list[str]:
+    """Return the names of the bundled scenarios, sorted."""
+    folder = files(_ROOM) / "scenarios"
+    names = [item.name for item in folder.iterdir()]
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def load_scenario(name: str) -> LoadScenario:
+    """Read a bundled scenario by its name, or a file of the user's own by its path."""
+    if name.endswith(".toml") or "/" in name:
+        path = Path(name)
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"The scenario file {name} cannot be read: {error}.",
+                "Give the path of a .toml file, or a name of `gateproof list loads`.",
+            ) from None
+        return read_scenario(path.stem, text, place=str(path), base=path.resolve().parent)
+    if name not in scenario_names():
+        raise unknown_name("load scenario", name, scenario_names())
+    item = files(_ROOM) / "scenarios" / f"{name}.toml"
+    return read_scenario(name, item.read_text("utf-8"), place=f"{name}.toml")
+
+
+def read_scenario(name: str, text: str, *, place: str, base: Path | None = None) -> LoadScenario:
+    """Read the text of a scenario's file; ``place`` names it in what is wrong."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{place}: {name!r} cannot be a scenario's name.",
+            "Name the file with letters, digits, '.', '_' and '-'.",
+        )
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{place} is not TOML: {error}.", "Correct it there.") from None
+    says = data.pop("says", "")
+    if not isinstance(says, str) or not says.strip():
+        raise UsageError(f"{place} has no says.", 'Begin it with a sentence: says = "…".')
+    settings: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in _KEYS:
+            wrong = unknown_name("key", key, (*_KEYS, "says"))
+            raise UsageError(f"{place}: {wrong.message}", wrong.hint)
+        settings[key] = _KEYS[key](value, f"{place}, {key}")
+    if base is not None:
+        settings["base"] = str(base)
+    check_plan(_plan(name, settings, target="", model=""), place)
+    return LoadScenario(name, says.strip(), place, text, settings)
+
+
+def plan_of(scenario: LoadScenario | str, *, target: str, model: str, **overrides: Any) -> LoadPlan:
+    """Resolve a scenario into the plan of one run; ``overrides`` are values of ``LoadPlan``."""
+    if isinstance(scenario, str):
+        scenario = load_scenario(scenario)
+    settings = dict(scenario.settings)
+    if "duration_s" in overrides:
+        _stretch(settings, overrides["duration_s"])
+    for key, other in (("users", "rate_per_s"), ("rate_per_s", "users")):
+        if key in overrides and settings.get("stages"):
+            _heighten(settings, key, overrides.pop(key), scenario.place)
+        elif key in overrides and other in settings and "arrivals" in overrides:
+            settings.pop(other)  # another model of load was asked for, with its own level
+    settings |= overrides
+    plan = _plan(scenario.name, settings, target=target, model=model)
+    check_plan(plan, scenario.place)
+    return plan
+
+
+def _plan(name: str, settings: Mapping[str, Any], *, target: str, model: str) -> LoadPlan:
+    """Make the plan, with what is left unsaid filled in."""
+    given = dict(settings)
+    given["arrivals"] = _arrivals(given)
+    if given.get("stages"):
+        given.setdefault("duration_s", sum(stage.for_s for stage in given["stages"]))
+    elif given["arrivals"] != "trace":
+        given.setdefault("duration_s", _DEFAULT_S)
+    length_s = given.get("duration_s") or 0.0
+    given.setdefault("warm_up_s", min(length_s * _WARM_UP_SHARE, _WARM_UP_MOST_S))
+    return LoadPlan(scenario=name, target=target, model=model, **given)
+
+
+def _arrivals(settings: Mapping[str, Any]) -> str:
+    """Give the kind of arrivals; where none is named, users imply the closed model."""
+    stages = settings.get("stages", ())
+    closed = "users" in settings or any(stage.users is not None for stage in stages)
+    return str(settings.get("arrivals") or ("closed" if closed else "poisson"))
+
+
+def _stretch(settings: dict[str, Any], seconds: float) -> None:
+    """Make a scenario longer or shorter: stages keep their shares, cut-offs at most theirs."""
+    stages: tuple[Stage, ...] = settings.get("stages", ())
+    before_s = sum(stage.for_s for stage in stages) or settings.get("duration_s", _DEFAULT_S)
+    factor = seconds / before_s
+    if stages:
+        settings["stages"] = tuple(
+            dataclasses.replace(stage, for_s=stage.for_s * factor) for stage in stages
+        )
+    for key in ("warm_up_s", "cool_down_s"):
+        if key in settings:
+            settings[key] *= min(factor, 1.0)
+
+
+def _heighten(settings: dict[str, Any], key: str, level: float, place: str) -> None:
+    """Make a scenario with stages higher or lower: the highest becomes the level."""
+    stages: tuple[Stage, ...] = settings["stages"]
+    most = max((getattr(stage, key) or 0) for stage in stages)
+    if not most:
+        raise UsageError(
+            f"{place} has stages of {'users' if key == 'rate_per_s' else 'rate_per_s'}.",
+            f"Give --{'users' if key == 'rate_per_s' else 'rate'} to change their height.",
+        )
+    factor = level / most
+    settings["stages"] = tuple(
+        dataclasses.replace(stage, users=round(stage.users * factor))
+        if stage.users is not None
+        else dataclasses.replace(stage, rate_per_s=(stage.rate_per_s or 0.0) * factor)
+        for stage in stages
+    )
+
+
+def check_plan(plan: LoadPlan, place: str) -> None:
+    """Refuse what cannot be meant: keys that contradict each other, or lack each other."""
+
+    def refuse(message: str, hint: str) -> None:
+        raise UsageError(f"{place}: {message}", hint)
+
+    says = ARRIVALS[plan.arrivals]
+    wanted, other = ("rate_per_s", "users") if plan.is_open else ("users", "rate_per_s")
+    if plan.arrivals == "trace":
+        if plan.trace is None:
+            refuse("arrivals are a trace, and none is named.", 'Add trace = "FILE".')
+        if plan.stages or plan.users is not None or plan.rate_per_s is not None:
+            refuse(
+                "a trace has its own times, and takes neither users, rate_per_s nor stages.",
+                "Its pace is changed with speed = 2.",
+            )
+    elif plan.stages:
+        if getattr(plan, wanted) is not None or getattr(plan, other) is not None:
+            refuse("stages take the place of users and rate_per_s.", "Name them in the stages.")
+        if any(getattr(stage, wanted) is None for stage in plan.stages):
+            refuse(f"arrivals are {plan.arrivals}, so each stage needs {wanted}.", says)
+        if not plan.shape.most:
+            refuse("no stage is above 0.", "Give one of them a level.")
+    elif getattr(plan, wanted) is None or getattr(plan, other) is not None:
+        refuse(
+            f"arrivals are {plan.arrivals}, which needs {wanted} and takes no {other}; "
+            f"got {wanted}={getattr(plan, wanted)}, {other}={getattr(plan, other)}.",
+            says,
+        )
+    if plan.arrivals != "trace" and plan.trace is not None:
+        refuse("a trace is named, and arrivals are not of it.", 'Write arrivals = "trace".')
+    if plan.is_open and plan.think_s:
+        refuse("think_s belongs to the closed model.", says)
+    if not plan.is_open and plan.cap is not None:
+        refuse("cap belongs to the open model.", "In the closed one, users are the cap.")
+    if plan.duration_s is not None and plan.warm_up_s + plan.cool_down_s >= plan.duration_s:
+        refuse(
+            f"warm-up ({plan.warm_up_s:g} s) and cool-down ({plan.cool_down_s:g} s) leave nothing "
+            f"of {plan.duration_s:g} s.",
+            "Make the run longer, or them shorter.",
+        )
+    if plan.goodput is not None and not plan.slos:
+        refuse("a goodput is wanted, and no SLO is named.", "Add [slos], or --slo ttft_ms=500.")
+
+
+def describe(plan: LoadPlan) -> str:
+    """Tell a plan's load in a sentence: how requests come, how many, for how long."""
+    if plan.stages:
+        unit = "arrivals/s" if plan.is_open else "users"
+        levels = " → ".join(
+            f"{stage.level:g}{' (ramp)' if stage.ramp else ''}" for stage in plan.stages
+        )
+        level = f"{levels} {unit} in stages"
+    elif plan.arrivals == "trace":
+        level = f"of {plan.trace}" + (f" at {plan.speed:g} times its speed" * (plan.speed != 1))
+    else:
+        level = f"{plan.rate_per_s:g} a second" if plan.is_open else f"{plan.users} users"
+    for_s = f", for {plan.duration_s:g} s" if plan.duration_s is not None else ", to its end"
+    return f"{ARRIVALS[plan.arrivals]}; {level}{for_s}"
+
+
+# The readers of keys: each takes a value and the place that it stands at.
+
+
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{place} must be a text, and is {value!r}.")
+    return value
+
+
+def _bool(value: Any, place: str) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{place} must be true or false, and is {value!r}.")
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[Any, str], int]:
+    def read(value: Any, place: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise UsageError(
+                f"{place} must be a whole number from {low} to {high}, and is {value!r}."
+            )
+        return value
+
+    return read
+
+
+def _number(high: float, *, low: float = 0.0, above: bool = False) -> Callable[[Any, str], float]:
+    def read(value: Any, place: str) -> float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high or (above and value == low):
+            least = f"above {low:g}, at most" if above else f"from {low:g} to"
+            raise UsageError(f"{place} must be a number {least} {high:g}, and is {value!r}.")
+        return float(value)
+
+    return read
+
+
+def _named(valid: Iterable[str], what: str) -> Callable[[Any, str], str]:
+    names = tuple(valid)
+
+    def read(value: Any, place: str) -> str:
+        if value not in names:
+            error = unknown_name(what, str(value), names)
+            raise UsageError(f"{place}: {error.message}", error.hint)
+        return str(value)
+
+    return read
+
+
+def _numbers(
+    valid: Iterable[str], what: str, read: Callable[[Any, str], float]
+) -> Callable[[Any, str], dict[str, float]]:
+    names = tuple(valid)
+
+    def read_table(value: Any, place: str) -> dict[str, float]:
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{place} is not a table.", f"Write [{place.rpartition(', ')[2]}].")
+        for name in value:
+            if name not in names:
+                error = unknown_name(what, name, names)
+                raise UsageError(f"{place}: {error.message}", error.hint)
+        return {name: read(one, f"{place}.{name}") for name, one in value.items()}
+
+    return read_table
+
+
+_LENGTH = _number(7 * _DAY_S, above=True)
+_SPAN = _number(7 * _DAY_S)
+_RATE = _number(1e6, above=True)
+_USERS = _whole(1, 1_000_000)
+_STAGE: Final[dict[str, Callable[[Any, str], Any]]] = {
+    "for_s": _LENGTH,
+    "users": _whole(0, 1_000_000),
+    "rate_per_s": _number(1e6),
+    "ramp": _bool,
+}
+
+
+def _stages(value: Any, place: str) -> tuple[Stage, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(s, dict) for s in value):
+        raise UsageError(f"{place} is no list of tables.", "Write [[stages]] above each of them.")
+    found = []
+    for number, table in enumerate(value, 1):
+        where = f"{place} {number}"
+        for key in table:
+            if key not in _STAGE:
+                error = unknown_name("key", key, _STAGE)
+                raise UsageError(f"{where}: {error.message}", error.hint)
+        if "for_s" not in table or ("users" in table) == ("rate_per_s" in table):
+            raise UsageError(
+                f"{where} needs for_s, and either users or rate_per_s.",
+                "Write for_s = 5 and users = 20.",
+            )
+        found.append(
+            Stage(**{key: _STAGE[key](one, f"{where}, {key}") for key, one in table.items()})
+        )
+    return tuple(found)
+
+
+def _budget(value: Any, place: str) -> dict[str, Any]:
+    return budget_of(value, place).as_table()
+
+
+_KEYS: Final[dict[str, Callable[[Any, str], Any]]] = {
+    "arrivals": _named(ARRIVALS, "kind of arrivals"),
+    "users": _USERS,
+    "rate_per_s": _RATE,
+    "duration_s": _LENGTH,
+    "warm_up_s": _SPAN,
+    "cool_down_s": _SPAN,
+    "drain_s": _SPAN,
+    "think_s": _SPAN,
+    "burstiness": _number(1e6, low=1e-3),
+    "stages": _stages,
+    "cap": _USERS,
+    "seed": _whole(0, 2**32 - 1),
+    "max_tokens": _whole(1, 10_000_000),
+    "prompt_words": _whole(1, 1_000_000),
+    "usage": _bool,
+    "fresh_connections": _bool,
+    "timeouts": _numbers(("connect_s", "first_byte_s", "idle_s", "total_s"), "timeout", _LENGTH),
+    "slos": _numbers(SLO_NAMES, "SLO", _number(math.inf, above=True)),
+    "goodput": _number(1.0, above=True),
+    "prices": _numbers(("prompt", "completion"), "price", _number(1e9)),
+    "budget": _budget,
+}
+
+
+# Options: each replaces one key of the file, and is read as text everywhere, because Locust's page
+# hands back text.
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of the command line: the key that it replaces, and how its text is read."""
+
+    flag: str
+    key: str
+    metavar: str
+    says: str
+    read: Callable[[str], Any]
+
+    @property
+    def dest(self) -> str:
+        """Give the name under which an argument parser keeps it."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+def _as_number(text: str) -> Any:
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+
+def _as_bool(text: str) -> Any:
+    return {"true": True, "yes": True, "false": False, "no": False}.get(text.lower(), text)
+
+
+def _as_text(text: str) -> str:
+    return text
+
+
+OPTIONS: Final = (
+    Option("--users", "users", "N", "closed model: how many users", _as_number),
+    Option("--rate", "rate_per_s", "R", "open model: arrivals a second", _as_number),
+    Option("--arrivals", "arrivals", "KIND", ", ".join(ARRIVALS), _as_text),
+    Option("--seconds", "duration_s", "S", "how long; stages keep their shares of it", _as_number),
+    Option("--warm-up", "warm_up_s", "S", "seconds at the start left out of figures", _as_number),
+    Option("--cool-down", "cool_down_s", "S", "seconds at the end left out of figures", _as_number),
+    Option("--drain", "drain_s", "S", "how long running answers may take at the end", _as_number),
+    Option("--think", "think_s", "S", "seconds between an answer and the next request", _as_number),
+    Option("--burstiness", "burstiness", "B", "of gamma arrivals; below 1 is burstier", _as_number),
+    Option("--cap", "cap", "N", "open model: most requests at a time; others wait", _as_number),
+    Option("--seed", "seed", "N", "of prompts and arrivals", _as_number),
+    Option("--max-tokens", "max_tokens", "N", "max_tokens of each request", _as_number),
+    Option("--slo", "slos", "NAME=MS,…", f"what goodput means: {', '.join(SLO_NAMES)}", parse_slos),
+    Option("--goodput", "goodput", "SHARE", "share of requests inside all SLOs wanted", _as_number),
+    Option("--usage", "usage", "yes|no", "ask for usage in streams", _as_bool),
+    Option(
+        "--fresh-connections", "fresh_connections", "yes|no", "a connection a request", _as_bool
+    ),
+    Option(
+        "--budget",
+        "budget",
+        "requests=N,tokens=N,usd=X",
+        "stop sending when so much is spent",
+        lambda text: parse_budget(text).as_table(),
+    ),
+)
+
+
+def overrides_of(options: object, *, but: Iterable[str] = ()) -> dict[str, Any]:
+    """Read the options that were given, from a parser's namespace; ``but`` names those left out."""
+    found = {}
+    for option in OPTIONS:
+        text = getattr(options, option.dest, None)
+        if option.flag in but or text is None or text == "":
+            continue
+        found[option.key] = _KEYS[option.key](option.read(str(text)), option.flag)
+    return found
