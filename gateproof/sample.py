@@ -78,6 +78,7 @@ class ErrorKind(IntEnum):
     ENCODED = 19
     INCOMPLETE = 20
     EMPTY = 21
+    LOCAL = 22
 
 
 ERROR_SAYS: Final[dict[ErrorKind, str]] = {
@@ -103,6 +104,7 @@ ERROR_SAYS: Final[dict[ErrorKind, str]] = {
     ErrorKind.ENCODED: "the body is compressed, although identity was asked for",
     ErrorKind.INCOMPLETE: "the body ended with neither a finish_reason nor [DONE]",
     ErrorKind.EMPTY: "the stream ended well, but held no token",
+    ErrorKind.LOCAL: "the generator itself had no file, port or memory left for a connection",
 }
 
 

@@ -18,6 +18,8 @@ __all__ = ["Broken", "Response"]
 MAX_HEAD_BYTES: Final = 64 * 1024  # nginx takes 8 x 8 KiB for large headers
 MAX_LINE_BYTES: Final = 8 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024  # some 250,000 events
+_MOST_FIELDS: Final = 512  # of one head; the official clients' libraries take 100
+_MOST_INTERIM: Final = 16  # 1xx responses before the answer
 
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?\Z")
@@ -49,6 +51,7 @@ class Response:
         "_body",
         "_body_left",
         "_held",
+        "_interim",
         "_left",
         "_mode",
         "_on_head",
@@ -66,6 +69,7 @@ class Response:
         self._body: Callable[[bytes, int], None] = _nowhere
         self._body_left = MAX_BODY_BYTES
         self._held = b""
+        self._interim = 0
         self._left = 0
         self._mode = "head"
         self.done = False
@@ -85,6 +89,15 @@ class Response:
 
     def _head(self, data: bytes, at_ns: int) -> None:
         """Take bytes up to the end of the head, then hand on what follows it."""
+        while data and self._mode == "head" and not self.done:
+            data = self._one_head(data)
+        if data and not self.done:
+            self.feed(data, at_ns)
+        elif data:
+            self.reusable = False
+
+    def _one_head(self, data: bytes) -> bytes:
+        """Take bytes of one head, which may be an interim one; give what follows it."""
         before = len(self._held)
         data = self._held + data
         end = _HEAD_END.search(data, max(before - 3, 0))
@@ -94,7 +107,7 @@ class Response:
             if before < 5 <= len(data) and not data.startswith(b"HTTP/"):
                 raise Broken(ErrorKind.MALFORMED_HTTP, f"not a status line: {data[:80]!r}")
             self._held = data
-            return
+            return b""
         self._held = b""
         lines = data[: end.start()].split(b"\n")
         found = _STATUS.match(lines[0].rstrip(b"\r"))
@@ -103,20 +116,19 @@ class Response:
         self.status = status = int(found[2])
         headers = _headers(lines[1:])
         rest = data[end.end() :]
-        if status < 200:  # an interim response; 101 is never asked for
-            if rest:
-                self._head(rest, at_ns)
-            return
+        if status < 200:
+            self._interim += 1
+            if status == 101 or self._interim > _MOST_INTERIM:
+                says = "101, which nobody asked for" if status == 101 else "no end of 1xx responses"
+                raise Broken(ErrorKind.MALFORMED_HTTP, says)
+            return rest
         connection = headers.get(b"connection", b"").lower()
         self.reusable = b"close" not in connection and (
             found[1] == b"1" or b"keep-alive" in connection
         )
         self._frame(status, headers)
         self._body = self._on_head(status, headers)
-        if rest and not self.done:
-            self.feed(rest, at_ns)
-        elif rest:
-            self.reusable = False
+        return rest
 
     def _frame(self, status: int, headers: dict[bytes, bytes]) -> None:
         """Choose how the body ends (RFC 9112 section 6.3)."""
@@ -223,6 +235,8 @@ def _nowhere(_data: bytes, _at_ns: int) -> None:
 
 def _headers(lines: list[bytes]) -> dict[bytes, bytes]:
     """Read header lines; names in lower case, repeated ones joined by commas."""
+    if len(lines) > _MOST_FIELDS:
+        raise Broken(ErrorKind.TOO_LARGE, f"a head of more than {_MOST_FIELDS} fields")
     headers: dict[bytes, bytes] = {}
     for line in lines:
         name, colon, value = line.partition(b":")

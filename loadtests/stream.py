@@ -1,50 +1,56 @@
-"""The load client: streamed requests over HTTP/1.1, one event-loop watcher per connection.
+"""The load client: requests over HTTP/1.1, one event-loop watcher per connection.
 
 Strategy: a connection is watched by one persistent io watcher whose plain callback reads once,
 takes the time as its first statement after the receive, and parses what came. The greenlet that
 waits for the answer is woken once, after the loop has served all sockets that were ready; so no
-answer's end delays another's time stamp. One timer looks for what took too long.
+answer's end delays another's time stamp. One timer looks, a few connections at a time, for what
+took too long.
 
 Rules. ``sent_ns`` is taken right before the first byte is handed to the kernel: name look-up,
-connecting and TLS are in ``connect_ns``. A kept connection that closed before the first byte of an
-answer is replaced once, and the sample says so. No proxy, no redirect, no retry otherwise.
-Everything runs on gevent's loop; nothing here blocks it.
+connecting, the proxy's tunnel and TLS are in ``connect_ns``. A kept connection that closed before
+the first byte of an answer is replaced once, and the sample says so. No redirect, no retry
+otherwise. Everything runs on gevent's loop; nothing here blocks it.
 """
 
 import contextlib
 import errno
-import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic_ns
-from typing import Any, Final
-from urllib.parse import urlsplit
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 import gevent
 from gevent import monkey
-from gevent import socket as green
 from gevent.hub import getcurrent
 
 from gateproof.errors import UsageError
 from gateproof.sample import ErrorKind, Flag, Sample
 
 from .answer import Answer
-from .framing import Broken
+from .connect import Dialer, Proxy, Target, Tls
+from .framing import Broken, Response
 
-__all__ = ["Client", "Limits", "Target"]
+__all__ = ["Client", "Limits", "Request", "Target"]
 
 _READ: Final = 1
 _WRITE: Final = 2
 _READ_BYTES: Final = 64 * 1024
 _SWEEP_S: Final = 0.05  # so a limit may be passed by 50 ms; limits are seconds
+_SWEEP_LEAST: Final = 64  # connections looked at in one sweep; more in a twentieth of them
 _DONE_GRACE_NS: Final = 2 * 10**9  # how long a body may stay open after [DONE]
 _raw_socket: Final = monkey.get_original("socket", "socket")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long each part of an exchange may take; a body that goes on is judged by idle time."""
+    """How long each part of an exchange may take; a body that goes on is judged by idle time.
+
+    ``connect_s`` is for look-up, TCP, the proxy and TLS together; ``first_byte_s`` and ``total_s``
+    count from when the request was sent; ``idle_s`` is the longest silence inside an answer, and
+    the longest that the target may refuse to take more of a request.
+    """
 
     connect_s: float = 10.0
     first_byte_s: float = 120.0
@@ -52,35 +58,48 @@ class Limits:
     total_s: float = 600.0
 
 
+class Reading(Protocol):
+    """What reads one answer, such as ``Answer``: bytes in, a filled sample out."""
+
+    sample: Sample
+    response: Response
+    finished: bool
+
+    @property
+    def done_ns(self) -> int:
+        """When the answer said that it was complete; 0 before."""
+
+    def feed(self, data: bytes, at_ns: int) -> bool:
+        """Take the bytes of one read; True when the answer is whole or cannot be read on."""
+
+    def eof(self, at_ns: int) -> None:
+        """Take the end of the connection."""
+
+    def fail(self, kind: ErrorKind, says: str, at_ns: int) -> None:
+        """End the answer as a failure."""
+
+
+class Request(Protocol):
+    """What ``Client.send`` needs of a request: its bytes, and who reads its answer."""
+
+    @property
+    def data(self) -> bytes:
+        """The whole HTTP request."""
+
+    @property
+    def answer(self) -> Callable[[Sample], Any]:
+        """Makes the ``Reading`` of one answer."""
+
+
 @dataclass(frozen=True, slots=True)
-class Target:
-    """Where requests go: the base URL taken apart."""
+class _Chat:
+    """A streamed chat request as bare bytes."""
 
-    host: str
-    port: int
-    tls: bool
-    path: str  # of the base URL, without a slash at its end
-    authority: str  # for the Host header
+    data: bytes
+    want_usage: bool
 
-    @classmethod
-    def of(cls, base_url: str) -> "Target":
-        """Take a base URL such as ``http://127.0.0.1:8080/v1`` apart."""
-        parts = urlsplit(base_url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
-            raise UsageError(
-                f"{base_url!r} is no base URL.",
-                "Wanted http:// or https://, a host and perhaps a port and a path: "
-                "http://127.0.0.1:8080/v1.",
-            )
-        tls = parts.scheme == "https"
-        authority = parts.netloc.rpartition("@")[2]
-        return cls(
-            parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"), authority
-        )
+    def answer(self, sample: Sample) -> Answer:
+        return Answer(sample, want_usage=self.want_usage)
 
 
 class _Connection:
@@ -89,8 +108,6 @@ class _Connection:
     __slots__ = (
         "_answer",
         "_greenlet",
-        "_incoming",
-        "_outgoing",
         "_recv",
         "_sock",
         "_tls",
@@ -109,62 +126,27 @@ class _Connection:
         self.used = False
         self.closed = True
         self.active_ns = 0
-        self._answer: Answer | None = None
+        self._answer: Reading | None = None
         self._greenlet: Any = None
         self._wake: Any = None
-        self._tls: ssl.SSLObject | None = None
+        self._tls: Tls | None = None
 
     def open(self) -> None:
-        """Connect, with TLS when the target has it; raises Broken."""
-        client = self.client
-        try:
-            with gevent.Timeout(client.limits.connect_s):
-                sock = client.connect()
-                try:
-                    if client.tls is not None:
-                        self._handshake(sock, client.tls)
-                except BaseException:
-                    sock.close()
-                    raise
-        except gevent.Timeout:
-            says = f"not connected after {client.limits.connect_s:g} s"
-            raise Broken(ErrorKind.CONNECT_TIMEOUT, says) from None
-        except ssl.SSLError as error:
-            raise Broken(ErrorKind.TLS, str(error)) from None
-        except OSError as error:
-            raise Broken(ErrorKind.CONNECT, str(error)) from None
+        """Connect; raises Broken."""
+        sock, self._tls = self.client.dialer.dial()
         self._sock = _raw_socket(fileno=sock.detach())
         self._sock.settimeout(0)
         self._recv = self._sock.recv
-        self._watcher = client.loop.io(self._sock.fileno(), _READ)
+        self._watcher = self.client.loop.io(self._sock.fileno(), _READ)
         self._watcher.start(self._readable if self._tls is None else self._readable_tls)
         self.closed = False
 
-    def _handshake(self, sock: Any, context: ssl.SSLContext) -> None:
-        """Do the TLS handshake over a socket of gevent's, with the record layer in memory."""
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_hostname=self.client.target.host
-        )
-        while True:
-            try:
-                tls.do_handshake()
-            except ssl.SSLWantReadError:
-                sock.sendall(self._outgoing.read())
-                data = sock.recv(_READ_BYTES)
-                if not data:
-                    raise ssl.SSLError("the connection closed during the handshake") from None
-                self._incoming.write(data)
-            else:
-                break
-        sock.sendall(self._outgoing.read())
-        self._tls = tls
-
-    def exchange(self, request: bytes, answer: Answer) -> None:
+    def exchange(self, request: bytes, answer: Reading) -> None:
         """Send one request and wait, in the calling greenlet, until its answer is finished."""
         self._answer = answer
         self._greenlet = getcurrent()
         answer.sample.stream = self.stream
+        first = not self.used
         if self.used:
             answer.sample.flags |= Flag.REUSED
         self.used = True
@@ -172,8 +154,8 @@ class _Connection:
         self.client.active.add(self)
         try:
             if self._tls is not None:
-                self._tls.write(request)
-                request = self._outgoing.read()
+                self._tls.layer.write(request)
+                request = self._tls.outgoing.read()
             self._send(request)
             while not answer.finished:
                 self.client.hub.switch()
@@ -189,6 +171,8 @@ class _Connection:
                 self._wake.stop()
                 self._wake = None
             self._answer = None
+        if first and self._tls is not None:
+            self.client.dialer.session = self._tls.layer.session
         if not answer.response.reusable:
             self.close()
 
@@ -248,20 +232,23 @@ class _Connection:
             self._ended(at_ns, "")
             return
         self.active_ns = at_ns
-        self._incoming.write(data)
+        incoming, read = tls.incoming, tls.layer.read
+        incoming.write(data)
         try:
-            while plain := tls.read(_READ_BYTES):
+            while plain := read(_READ_BYTES):
                 if answer is None:  # session tickets come without plain text: this is not one
                     self._ended(at_ns, "")
                     return
                 if answer.feed(plain, at_ns):
                     self._wake_up()
                     return
+                if not incoming.pending and not tls.layer.pending():
+                    return  # cheaper than to be told so by an exception
             self._ended(at_ns, "")
         except ssl.SSLWantReadError:
-            if self._outgoing.pending:
+            if tls.outgoing.pending:
                 with contextlib.suppress(OSError):
-                    self._sock.send(self._outgoing.read())
+                    self._sock.send(tls.outgoing.read())
         except ssl.SSLZeroReturnError:
             self._ended(at_ns, "")
         except ssl.SSLError as error:
@@ -324,89 +311,104 @@ class Client:
     """Sends requests to one target over kept connections, for any number of greenlets."""
 
     def __init__(
-        self, base_url: str, limits: Limits | None = None, *, fresh_connections: bool = False
+        self,
+        base_url: str,
+        limits: Limits | None = None,
+        *,
+        fresh_connections: bool = False,
+        proxy: Proxy | None = None,
+        ca_file: str = "",
     ) -> None:
-        self.target = Target.of(base_url)
+        self.target = target = Target.of(base_url)
         self.limits = limits or Limits()
         self.hub = gevent.get_hub()
         self.loop = self.hub.loop
         self.active: set[_Connection] = set()
-        self.tls: ssl.SSLContext | None = None
-        if self.target.tls:
-            self.tls = ssl.create_default_context()
-            self.tls.set_alpn_protocols(["http/1.1"])
+        self.dialer = Dialer(target, proxy, ca_file=ca_file, timeout_s=self.limits.connect_s)
+        self._absolute = b""  # what makes a request's target absolute, for a proxy
+        self._proxy_line = b""
+        if proxy is not None and not target.tls:
+            self._absolute = f"http://{target.authority}".encode()
+            if proxy.authorization:
+                self._proxy_line = f"Proxy-Authorization: {proxy.authorization}\r\n".encode()
         self._fresh = fresh_connections
         self._idle: list[_Connection] = []
         self._streams = 0
-        self._addresses: list[Any] = []
+        self._round: Iterator[_Connection] = iter(())
         self._sweeper = self.loop.timer(_SWEEP_S, repeat=_SWEEP_S)
         self._sweeper.start(self._sweep)
 
-    def head(self, path: str, key: str, length: int) -> bytes:
-        """Write the head of a POST of JSON that wants a stream."""
+    def head(
+        self,
+        path: str,
+        key: str,
+        length: int,
+        *,
+        method: str = "POST",
+        accept: str = "text/event-stream",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> bytes:
+        """Write the head of a request for a path behind the base URL; a GET has no body."""
         lines = [
-            f"POST {self.target.path}{path} HTTP/1.1",
+            f"{method} {self.target.path}{path} HTTP/1.1",
             f"Host: {self.target.authority}",
-            "Content-Type: application/json",
-            "Accept: text/event-stream",
+            f"Accept: {accept}",
             "Accept-Encoding: identity",
             "User-Agent: gateproof",
-            f"Content-Length: {length}",
         ]
+        if method != "GET":
+            lines += ["Content-Type: application/json", f"Content-Length: {length}"]
         if key:
             lines.append(f"Authorization: Bearer {key}")
         if self._fresh:
             lines.append("Connection: close")
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if not all(line.isprintable() and line.isascii() for line in lines):
+            raise UsageError(
+                "A header would hold characters that HTTP cannot carry (they are not shown).",
+                "Look for a line break in the key's variable or in a header's.",
+            )
         return "\r\n".join([*lines, "", ""]).encode()
 
-    def connect(self) -> Any:
-        """Make a TCP connection to the first of the target's addresses that takes one."""
-        if not self._addresses:
-            target = self.target
-            self._addresses = green.getaddrinfo(target.host, target.port, 0, socket.SOCK_STREAM)
-        last: OSError | None = None
-        for family, kind, protocol, _, address in self._addresses:
-            sock = green.socket(family, kind, protocol)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.connect(address)
-            except OSError as error:
-                sock.close()
-                last = error
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return sock
-        raise last or OSError(f"no address for {self.target.host}")
+    def _by_proxy(self, data: bytes) -> bytes:
+        """Rewrite a request for a proxy: absolute form (RFC 9112, section 3.2.2), credential."""
+        method, _, rest = data.partition(b" ")
+        line, _, rest = rest.partition(b"\r\n")
+        return b"%b %b%b\r\n%b%b" % (method, self._absolute, line, self._proxy_line, rest)
 
     def send(
         self,
-        request: bytes,
+        request: Request | bytes,
         sample: Sample,
-        record: Callable[[Answer], None],
+        record: Callable[[Any], None],
         *,
         want_usage: bool = True,
     ) -> None:
-        """Make one exchange in the calling greenlet; ``record`` gets its finished answer always."""
+        """Make one exchange in the calling greenlet; ``record`` gets its finished answer always.
+
+        Bare bytes are a streamed chat request.
+        """
+        if isinstance(request, bytes):
+            request = _Chat(request, want_usage)
         started_ns = monotonic_ns()
         sample.due_ns = sample.due_ns or started_ns
-        answer = Answer(sample, want_usage=want_usage)
+        answer = request.answer(sample)
+        data = self._by_proxy(request.data) if self._absolute else request.data
         connection = self._take()
         try:
             if connection is not None:
-                connection.exchange(request, answer)
+                connection.exchange(data, answer)
                 if sample.error != ErrorKind.RESET or sample.first_byte_ns:
                     return
                 sample.error = ErrorKind.NONE
                 sample.flags = Flag.RETRIED | (sample.flags & Flag.DELAYED)
-                answer = Answer(sample, want_usage=want_usage)
+                answer = request.answer(sample)
                 started_ns = monotonic_ns()
             self._streams += 1
             connection = _Connection(self, self._streams)
             connection.open()
             sample.connect_ns = monotonic_ns() - started_ns
-            connection.exchange(request, answer)
+            connection.exchange(data, answer)
         except Broken as broken:
             sample.sent_ns = sample.sent_ns or monotonic_ns()
             answer.fail(broken.kind, broken.says, monotonic_ns())
@@ -432,9 +434,15 @@ class Client:
         return None
 
     def _sweep(self) -> None:
-        """Look for exchanges that passed a limit."""
+        """Look at the next few exchanges: all within a second, few enough to delay none."""
         now_ns = monotonic_ns()
-        for connection in tuple(self.active):
+        for _ in range(min(max(_SWEEP_LEAST, len(self.active) // 20), len(self.active))):
+            connection = next(self._round, None)
+            if connection is None:
+                self._round = iter(tuple(self.active))
+                connection = next(self._round, None)
+                if connection is None:
+                    return
             connection.sweep(now_ns)
 
     def close(self) -> None:

@@ -11,14 +11,20 @@ monkey.patch_all()
 
 from gateproof.loadtests import stream  # noqa: E402  # after the patch, as under Locust
 from gateproof.loadtests.answer import Answer  # noqa: E402
+from gateproof.loadtests.connect import proxy_for  # noqa: E402
 from gateproof.loadtests.stream import Client, Limits  # noqa: E402
 
 from gateproof.sample import ErrorKind, Flag, Sample  # noqa: E402
 
+resumed: dict[str, int] = {}
 
-def probe(url: str, times: int, size: int) -> list[dict[str, Any]]:
+
+def probe(name: str, url: str, times: int, size: int, way: dict[str, Any]) -> list[dict[str, Any]]:
     """Send requests one after the other and give what their samples say."""
-    client = Client(url, Limits(connect_s=2, first_byte_s=0.3, idle_s=0.4, total_s=0.8))
+    proxy = proxy_for(url, way.get("proxy", ""), way.get("secret", ""))
+    limits = Limits(connect_s=2, first_byte_s=0.3, idle_s=0.4, total_s=0.8)
+    options = {name: way[name] for name in ("ca_file", "fresh_connections") if name in way}
+    client = Client(url, limits, proxy=proxy, **options)
     rows = []
 
     def record(answer: Answer) -> None:
@@ -38,12 +44,14 @@ def probe(url: str, times: int, size: int) -> list[dict[str, Any]]:
     for _ in range(times):
         client.send(client.head("/chat/completions", "k", len(body)) + body, Sample(), record)
     client.close()
+    resumed[name] = client.dialer.resumed
     return rows
 
 
 if __name__ == "__main__":
     stream._DONE_GRACE_NS = 200_000_000  # two seconds are long for a test
     asked = json.loads(sys.argv[1])
-    greenlets = {name: gevent.spawn(probe, *arguments) for name, arguments in asked.items()}
+    greenlets = {name: gevent.spawn(probe, name, *arguments) for name, arguments in asked.items()}
     gevent.joinall(list(greenlets.values()), raise_error=True)
-    sys.stdout.write(json.dumps({name: one.value for name, one in greenlets.items()}))
+    rows = {name: one.value for name, one in greenlets.items()}
+    sys.stdout.write(json.dumps(rows | {"resumed": resumed}))

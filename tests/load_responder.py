@@ -85,9 +85,10 @@ def _serve(peer: socket.socket) -> None:
 
 
 @contextmanager
-def responder(tls: ssl.SSLContext | None = None) -> Iterator[str]:
+def responder(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[str]:
     """Serve on a port of loopback and give ``host:port``."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, 0), family=family, backlog=512)
 
     def accept() -> None:
         while True:
@@ -105,7 +106,8 @@ def responder(tls: ssl.SSLContext | None = None) -> Iterator[str]:
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()
     try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        shown = f"[{host}]" if ":" in host else host
+        yield f"{shown}:{listener.getsockname()[1]}"
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()

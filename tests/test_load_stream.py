@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.certificates import HAS_OPENSSL, certificate, needs_openssl
+from tests.load_proxy import proxy
 from tests.load_responder import responder
 
 CLIENT = Path(__file__).with_name("load_client.py")
@@ -50,7 +51,25 @@ WANTED: dict[str, list[Any]] = {
     "tls-untrusted": [row("TLS", tokens=0, stream=0, connected=False)],
     "tls-to-plain": [row("TLS", tokens=0, stream=0, connected=False)],
     "refused": [row("CONNECT", tokens=0, stream=0, connected=False)],
+    "fresh": [row("NONE"), row("NONE", stream=2)],
+    "ipv6": [row("NONE"), row("NONE", "REUSED", connected=False)],
+    "tls-ca-file": [row("NONE"), row("NONE", stream=2)],
+    "tls-other-name": [row("TLS", tokens=0, stream=0, connected=False)],
+    "proxied": [row("NONE"), row("NONE", "REUSED", connected=False)],
+    "proxied-refused": [row("CLIENT_ERROR", tokens=0)],
+    "tls-proxied": [row("NONE"), row("NONE", "REUSED", connected=False)],
+    "tls-proxied-refused": [row("CONNECT", tokens=0, stream=0, connected=False)],
 }
+OF_TLS = {name for name in WANTED if name.startswith("tls")} - {"tls-to-plain"}
+
+
+def has_ipv6() -> bool:
+    """Tell whether this machine has an IPv6 loopback."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
 
 
 def _context(path: Path) -> ssl.SSLContext:
@@ -63,24 +82,42 @@ def _context(path: Path) -> ssl.SSLContext:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Run all probes at once; those of TLS only where a certificate can be made."""
-    environment = dict(os.environ)
+    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    secret = {"secret": "user:pass"}
     with contextlib.ExitStack() as servers:
         dead = servers.enter_context(socket.create_server(("127.0.0.1", 0)))
         closed = f"127.0.0.1:{dead.getsockname()[1]}"
         dead.close()
         plain = servers.enter_context(responder())
-        asked = {name: (f"http://{plain}/{name}", len(WANTED[name]), 10) for name in NAMES}
-        asked |= {
-            "large": (f"http://{plain}/good", 1, 6_000_000),
-            "tls-to-plain": (f"https://{plain}/good", 1, 10),
-            "refused": (f"http://{closed}/good", 1, 10),
+        by, asked_of_proxy = servers.enter_context(proxy())
+        asked: dict[str, Any] = {
+            name: (f"http://{plain}/{name}", len(WANTED[name]), 10, {}) for name in NAMES
         }
+        asked |= {
+            "large": (f"http://{plain}/good", 1, 6_000_000, {}),
+            "fresh": (f"http://{plain}/good", 2, 10, {"fresh_connections": True}),
+            "tls-to-plain": (f"https://{plain}/good", 1, 10, {}),
+            "refused": (f"http://{closed}/good", 1, 10, {}),
+            "proxied": (f"http://{plain}/good", 2, 10, {"proxy": by} | secret),
+            "proxied-refused": (f"http://{plain}/good", 1, 10, {"proxy": by}),
+        }
+        if has_ipv6():
+            served = servers.enter_context(responder(host="::1"))
+            asked["ipv6"] = (f"http://{served}/good", 2, 10, {})
         if HAS_OPENSSL:
             folder = tmp_path_factory.mktemp("tls")
             trusted, other = certificate(folder, "trusted"), certificate(folder, "other")
-            for name, path, times in (("tls", trusted, 2), ("tls-untrusted", other, 1)):
-                served = servers.enter_context(responder(_context(path)))
-                asked[name] = (f"https://{served}/good", times, 10)
+            one = servers.enter_context(responder(_context(trusted)))
+            two = servers.enter_context(responder(_context(other)))
+            own, misnamed = {"ca_file": str(other)}, two.replace("127.0.0.1", "localhost")
+            asked |= {
+                "tls": (f"https://{one}/good", 2, 10, {}),
+                "tls-untrusted": (f"https://{two}/good", 1, 10, {}),
+                "tls-ca-file": (f"https://{two}/good", 2, 10, own | {"fresh_connections": True}),
+                "tls-other-name": (f"https://{misnamed}/good", 1, 10, own),
+                "tls-proxied": (f"https://{one}/good", 2, 10, {"proxy": by} | secret),
+                "tls-proxied-refused": (f"https://{one}/good", 1, 10, {"proxy": by}),
+            }
             environment["SSL_CERT_FILE"] = str(trusted)
         done = subprocess.run(
             [sys.executable, str(CLIENT), json.dumps(asked)],
@@ -91,19 +128,36 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         )
     assert done.returncode == 0, done.stderr.decode()
     got: dict[str, Any] = json.loads(done.stdout)
-    return got
+    return got | {"asked of the proxy": sorted(set(asked_of_proxy))}
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=needs_openssl) if name in ("tls", "tls-untrusted") else name
+        pytest.param(name, marks=needs_openssl)
+        if name in OF_TLS
+        else pytest.param(name, marks=pytest.mark.skipif(not has_ipv6(), reason="no ::1 here"))
+        if name == "ipv6"
+        else name
         for name in WANTED
     ],
 )
 def test_probe(name: str, seen: dict[str, Any]) -> None:
     """Each behaviour of a connection gives the sample that tells it."""
     assert seen[name] == WANTED[name]
+
+
+@needs_openssl
+def test_session_resumed(seen: dict[str, Any]) -> None:
+    """A second connection to a target over TLS resumes the session of the first."""
+    assert seen["resumed"]["tls-ca-file"] == 1
+
+
+@needs_openssl
+def test_proxy_forms(seen: dict[str, Any]) -> None:
+    """A proxy is asked in absolute form for http, and for a tunnel for https."""
+    assert [one.partition(" ")[0] for one in seen["asked of the proxy"]] == ["CONNECT", "POST"]
+    assert seen["asked of the proxy"][1] == "POST http"
 
 
 def test_gevent_stays_out() -> None:
