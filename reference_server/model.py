@@ -14,6 +14,8 @@ The same request gets the same answer, streamed or not. The rules, in order:
    ``Count from A to B`` answers the numbers, with a comma and a space between them.
    ``Recall NAME`` answers VALUE of the last ``Remember NAME = VALUE`` in any earlier message.
 6. Anything else is answered with prose of 20 to 60 tokens; length and text follow from the request.
+   ``Begin your answer with WORD`` puts WORD before it, ``of about N words`` makes it N tokens in
+   all.
 
 A reasoning model thinks first, more with more ``reasoning_effort``; its thoughts count as
 completion tokens. Limits and stop strings cut whatever the rules gave.
@@ -39,6 +41,8 @@ _COUNT = re.compile(r"Count from (-?\d{1,7}) to (-?\d{1,7})")
 _REMEMBER = re.compile(r"Remember ([\w-]{1,64}) = (.+)")
 _RECALL = re.compile(r"Recall ([\w-]{1,64})")
 _CALL = re.compile(r"Call ([A-Za-z0-9_-]{1,64}) with (?=\{)")
+_BEGIN = re.compile(r"Begin your answer with (\S{1,64}?)[,.;:]?(?=\s|$)")
+_ABOUT = re.compile(r"of about (\d{1,5}) words")
 _LONGEST_COUNT = 5000
 
 _NOT_OF_THE_ANSWER = frozenset(
@@ -251,6 +255,20 @@ def _ruled_text(messages: Sequence[Mapping[str, Any]]) -> str | None:
     return None
 
 
+def _free(messages: Sequence[Mapping[str, Any]], seed: int, length: int | None) -> list[str]:
+    """Return prose, begun and as long as the last user message asks."""
+    text = _last_user_text(messages)
+    if length is None:
+        about = _ABOUT.search(text)
+        length = int(about.group(1)) if about else 20 + seed // 11 % 41
+    begin = _BEGIN.search(text)
+    if begin is None:
+        return _prose(seed, length)
+    first = tokenize(begin.group(1))
+    rest = _prose(seed, max(length - len(first), 0))
+    return [*first, " " + rest[0], *rest[1:]] if rest else first
+
+
 def _is_object(text: str) -> bool:
     try:
         return isinstance(orjson.loads(text), dict)
@@ -297,6 +315,5 @@ def speak(
         shaped = _formatted(form, text, own)
         text = shaped if shaped is not None else text
     if text is None:
-        wanted = 20 + own // 11 % 41 if length is None else length
-        return Spoken(tokens=_prose(own, wanted), reasoning=thoughts)
+        return Spoken(tokens=_free(payload["messages"], own, length), reasoning=thoughts)
     return Spoken(tokens=tokenize(text), reasoning=thoughts)

@@ -9,7 +9,7 @@ import pytest
 from gateproof.reference_server.app import App, Request
 from gateproof.reference_server.instance import SchemaError, instance
 from gateproof.reference_server.jsontext import Verbatim, dumps, loads
-from gateproof.reference_server.model import seed_of
+from gateproof.reference_server.model import seed_of, speak
 from gateproof.reference_server.profiles import DEMO_KEY, heal
 from gateproof.reference_server.server import Options
 from gateproof.reference_server.tokens import count, tokenize
@@ -251,3 +251,23 @@ def test_the_answer_follows_from_the_request() -> None:
 
     assert seed_of({**body, "stream": True, "max_tokens": 3, "user": "u"}) == seed_of(body)
     assert seed_of({**body, "seed": 2}) != seed_of(body)
+
+
+@pytest.mark.parametrize(
+    ("asked", "length", "wanted"),
+    [
+        ("Begin your answer with gp-0a-7, then write a story of about 30 words.", None, 30),
+        ("Begin your answer with gp-0a-7, then write a story of about 30 words.", 12, 12),
+        ("Begin your answer with gp-0a-7.", None, 20),
+        ("Begin your answer with gp-0a-7 of about 2 words.", None, 6),
+    ],
+    ids=["as-asked", "as-the-length-says", "prose", "no-shorter-than-its-begin"],
+)
+def test_prose_begins_and_ends_as_asked(asked: str, length: int | None, wanted: int) -> None:
+    """Prose begins with the word that was asked for, and has about as many tokens as words."""
+    tokens = speak({"messages": [{"role": "user", "content": asked}]}, length=length).tokens
+    said = "".join(tokens)
+
+    assert said.split()[0] == "gp-0a-7"
+    assert len(tokens) == wanted if "about" in asked else wanted <= len(tokens) <= 60
+    assert tokenize(said) == list(tokens)
