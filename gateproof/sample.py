@@ -79,6 +79,8 @@ class ErrorKind(IntEnum):
     INCOMPLETE = 20
     EMPTY = 21
     LOCAL = 22
+    CROSS_TALK = 23
+    MALFORMED_BODY = 24
 
 
 ERROR_SAYS: Final[dict[ErrorKind, str]] = {
@@ -103,8 +105,10 @@ ERROR_SAYS: Final[dict[ErrorKind, str]] = {
     ErrorKind.NOT_A_STREAM: "status 200, but the body is no event stream",
     ErrorKind.ENCODED: "the body is compressed, although identity was asked for",
     ErrorKind.INCOMPLETE: "the body ended with neither a finish_reason nor [DONE]",
-    ErrorKind.EMPTY: "the stream ended well, but held no token",
+    ErrorKind.EMPTY: "the answer ended well, but held no output",
     ErrorKind.LOCAL: "the generator itself had no file, port or memory left for a connection",
+    ErrorKind.CROSS_TALK: "the answer holds the reference of another request of this run",
+    ErrorKind.MALFORMED_BODY: "status 200, but the body is no JSON object of the kind asked for",
 }
 
 
@@ -121,19 +125,27 @@ class Flag(IntFlag):
     UNENDED = 128
     BAD_USAGE = 256
     AFTER_DONE = 512
+    CROSS_TALK = 1024
+    OWN_CANARY = 2048
+    NO_CALL = 4096
+    WAITED = 8192
 
 
 FLAG_SAYS: Final[dict[Flag, str]] = {
     Flag.REUSED: "sent on a connection that had served a request before",
     Flag.RETRIED: "sent a second time, because a kept connection closed before the first byte",
     Flag.DELAYED: "waited for a place under the cap on concurrency",
-    Flag.NO_DONE: "the stream ended without data: [DONE]",
+    Flag.NO_DONE: "the stream ended without its last event: [DONE], or message_stop",
     Flag.NO_USAGE: "usage was asked for, and did not come",
     Flag.NO_FINISH: "no finish_reason came",
-    Flag.WRONG_TYPE: "the Content-Type is not text/event-stream",
+    Flag.WRONG_TYPE: "the Content-Type is not that of the answer asked for",
     Flag.UNENDED: "the body did not end properly after [DONE]",
     Flag.BAD_USAGE: "usage holds a count that is not a whole number of at least 0",
     Flag.AFTER_DONE: "an event came after [DONE]",
+    Flag.CROSS_TALK: "the answer holds the reference of another request of this run",
+    Flag.OWN_CANARY: "the answer shows its own request's reference",
+    Flag.NO_CALL: "a tool call was forced, and none came",
+    Flag.WAITED: "sent after the wait that the Retry-After of a 429 asked for",
 }
 
 FINDINGS: Final = (
@@ -144,6 +156,8 @@ FINDINGS: Final = (
     | Flag.UNENDED
     | Flag.BAD_USAGE
     | Flag.AFTER_DONE
+    | Flag.CROSS_TALK
+    | Flag.NO_CALL
 )
 """The flags that are the target's doing."""
 

@@ -1,134 +1,52 @@
-"""One streamed chat answer: from the bytes of the response to the fields of its sample.
+"""Streamed answers: chat, text completions, and Anthropic's Messages.
 
-Strategy: the reader of the HTTP response hands body bytes to the reader of events, which hands each
-event to ``Answer._event`` in the call that brought it, with the time of the read. Nothing is kept
-but the sample, one time per event with output, the last usage object and the first bytes of what is
-no stream.
+Strategy: the reader of events hands each event to the answer's ``_event`` in the call that brought
+it, with the time of the read; each event is parsed there and then.
 
-Rules. An event has output when a choice's delta holds text, reasoning, a refusal or a tool call
-that is not empty; a role alone is none. 200 is not yet success: an error inside the stream, a cut
-body, data that is no JSON, a stream without tokens are failures, each of its own kind.
+Rules. An event has output when it holds text, reasoning, a refusal, or a tool call's name or
+arguments that are not empty; a role alone is none. The first that is not reasoning is the first
+token, the first that is reasoning is kept apart. A stream of Messages ends with message_stop where
+the others end with ``data: [DONE]``.
 """
 
-import re
-from decimal import Decimal
 from typing import Any, Final
 
 import orjson
 
-from gateproof.sample import NEVER, ErrorKind, Flag, Sample
+from gateproof.sample import ErrorKind, Flag, Sample
 
+from .canary import Watch
 from .events import EventReader
-from .framing import Broken, Response
+from .reply import Reply
 
-__all__ = ["Answer"]
+__all__ = ["Answer", "CompletionsAnswer", "MessagesAnswer"]
 
-_KEPT_BYTES: Final = 4096  # of a body that is no stream, as evidence
-_OUTPUT: Final = ("content", "tool_calls", "refusal", "function_call", "audio")
+_PENDING_BYTES: Final = 4096  # of a body without an event, as evidence
+_OTHER_OUTPUT: Final = ("refusal", "function_call", "audio")
 _REASONING: Final = ("reasoning_content", "reasoning")
-_RETRY_SECONDS: Final = re.compile(rb"[0-9]{1,6}(?:\.[0-9]{1,6})?\Z")
+_MESSAGE_ENDS: Final = frozenset({"ping", "content_block_stop"})  # they say nothing of their own
 
 
-class Answer:
-    """Reads one answer; ``sample`` and ``stamps`` fill as it comes.
+class Answer(Reply):
+    """Reads a streamed chat answer; ``wants_call`` says that a tool call was forced."""
 
-    ``finished`` is True once the answer is judged. ``says`` tells a failure in words, from the wire
-    where it can.
-    """
+    __slots__ = ("_calls", "_reader", "_wants_call")
 
-    __slots__ = (
-        "_done_ns",
-        "_finish",
-        "_kept",
-        "_reader",
-        "_stream",
-        "_usage",
-        "_want_usage",
-        "finished",
-        "response",
-        "sample",
-        "says",
-        "stamps",
-    )
-
-    def __init__(self, sample: Sample, *, want_usage: bool = True) -> None:
-        self.sample = sample
-        self.stamps: list[int] = []
-        self.response = Response(self._head)
-        self.finished = False
-        self.says = ""
+    def __init__(
+        self,
+        sample: Sample,
+        *,
+        want_usage: bool = True,
+        watch: Watch | None = None,
+        wants_call: bool = False,
+    ) -> None:
+        super().__init__(sample, want_usage=want_usage, watch=watch)
         self._reader = EventReader(self._event)
-        self._want_usage = want_usage
-        self._done_ns = 0
-        self._finish = False
-        self._stream = False
-        self._kept = b""
-        self._usage: Any = None
+        self._wants_call = wants_call
+        self._calls = False
 
-    @property
-    def done_ns(self) -> int:
-        """When [DONE] came; 0 before."""
-        return self._done_ns
-
-    def feed(self, data: bytes, at_ns: int) -> bool:
-        """Take the bytes of one read; True when the answer is whole or cannot be read on."""
-        response = self.response
-        if self.finished:
-            response.reusable = False  # more than the answer
-            return False
-        if not self.sample.first_byte_ns:
-            self.sample.first_byte_ns = at_ns
-        try:
-            response.feed(data, at_ns)
-        except Broken as broken:
-            self.fail(broken.kind, broken.says, at_ns)
-            return True
-        if response.done:
-            self._judge(at_ns)
-        return self.finished
-
-    def eof(self, at_ns: int) -> None:
-        """Take the end of the connection, which may end the answer or cut it."""
-        try:
-            self.response.eof()
-        except Broken as broken:
-            self.fail(broken.kind, broken.says, at_ns)
-        else:
-            self._judge(at_ns)
-
-    def fail(self, kind: ErrorKind, says: str, at_ns: int) -> None:
-        """End the answer as a failure; what [DONE] or an error's status said still stands."""
-        self.response.reusable = False
-        if self._done_ns or self.sample.status not in {0, 200}:
-            self.sample.flags |= Flag.UNENDED
-            self._judge(at_ns)
-            return
-        if not self.sample.error:
-            self.sample.error, self.says = kind, says
-        self._close(at_ns)
-
-    def _head(self, status: int, headers: dict[bytes, bytes]) -> Any:
-        """Choose where the body goes, by status and type."""
-        sample = self.sample
-        sample.status = status
-        wait = headers.get(b"retry-after")
-        if wait is not None and _RETRY_SECONDS.match(wait):
-            sample.retry_after_ms = round(float(wait) * 1000)
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            coding = headers[b"content-encoding"][:40]
-            raise Broken(ErrorKind.ENCODED, f"content-encoding {coding!r}")
-        if status != 200:
-            return self._keep
-        self._stream = True
-        if not headers.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
-            sample.flags |= Flag.WRONG_TYPE
-            return self._keep_and_read
-        return self._reader.feed
-
-    def _keep(self, data: bytes, _at_ns: int) -> None:
-        """Keep the beginning of a body that is no stream."""
-        if len(self._kept) < _KEPT_BYTES:
-            self._kept += data[: _KEPT_BYTES - len(self._kept)]
+    def _sink(self, *, right_type: bool) -> Any:
+        return self._reader.feed if right_type else self._keep_and_read
 
     def _keep_and_read(self, data: bytes, at_ns: int) -> None:
         """Keep the beginning, and read it as a stream all the same."""
@@ -149,111 +67,173 @@ class Answer:
             if not sample.first_event_ns:
                 sample.first_event_ns = at_ns
             for choice in chunk.get("choices") or ():
-                delta = choice.get("delta")
-                if delta:
-                    self._delta(delta, at_ns)
+                self._choice(choice, at_ns)
                 if choice.get("finish_reason"):
                     self._finish = True
             usage = chunk.get("usage")
             if usage:
                 self._usage = usage
         except (orjson.JSONDecodeError, AttributeError, TypeError):
-            if not sample.error:
-                sample.error = ErrorKind.MALFORMED_EVENT
-                self.says = f"event data {data[:200]!r}"
+            self._spoil(ErrorKind.MALFORMED_EVENT, f"event data {data[:200]!r}")
             return
-        if (chunk.get("error") or name == b"error") and not sample.error:
-            sample.error = ErrorKind.IN_BAND_ERROR
-            self.says = data[:300].decode(errors="replace")
+        if chunk.get("error") or name == b"error":
+            self._spoil(ErrorKind.IN_BAND_ERROR, data[:300].decode(errors="replace"))
 
-    def _delta(self, delta: dict[str, Any], at_ns: int) -> None:
-        """Stamp a delta that holds output; content first, because nearly all is content."""
-        sample = self.sample
-        if delta.get("content"):
-            if not sample.first_token_ns:
-                sample.first_token_ns = at_ns
-        elif any(delta.get(key) for key in _REASONING):
-            if not sample.first_reasoning_ns:
-                sample.first_reasoning_ns = at_ns
-        elif any(delta.get(key) for key in _OUTPUT):
-            if not sample.first_token_ns:
-                sample.first_token_ns = at_ns
-        else:
+    def _choice(self, choice: dict[str, Any], at_ns: int) -> None:
+        """Stamp a choice whose delta holds output; content first: nearly all of it is content."""
+        delta = choice.get("delta")
+        if not delta:
             return
+        sample, watch = self.sample, self._watch
+        text = delta.get("content")
+        if not text:
+            if not self._other(delta, at_ns):
+                return
+        else:
+            if not sample.first_token_ns:
+                sample.first_token_ns = at_ns
+            if watch is not None and text.__class__ is str:
+                watch.take(text)
         self.stamps.append(at_ns)
 
-    def _judge(self, at_ns: int) -> None:
-        """Judge an answer whose body is whole."""
-        sample, status = self.sample, self.sample.status
-        if status != 200:
-            sample.error = _status_kind(status)
-            self.says = f"status {status}: {self._kept[:300].decode(errors='replace')}"
-        elif not sample.error:
-            if not sample.first_event_ns and not self._done_ns:
-                self._no_stream()
-            elif not self._finish and not self._done_ns:
-                sample.error = ErrorKind.INCOMPLETE
-                self.says = "the body ended with neither a finish_reason nor data: [DONE]"
-            elif not self.stamps:
-                sample.error, self.says = ErrorKind.EMPTY, "no event held output"
-        if not sample.error:
+    def _other(self, delta: dict[str, Any], at_ns: int) -> bool:
+        """Tell whether a delta without content holds output of another kind."""
+        sample = self.sample
+        for key in _REASONING:
+            if text := delta.get(key):
+                if not sample.first_reasoning_ns:
+                    sample.first_reasoning_ns = at_ns
+                if self._watch is not None and text.__class__ is str:
+                    self._watch.think(text)
+                return True
+        said = False
+        for call in delta.get("tool_calls") or ():
+            function = call.get("function") or {}
+            arguments = function.get("arguments")
+            if arguments or function.get("name"):
+                said = self._calls = True
+                if self._watch is not None and arguments.__class__ is str:
+                    self._watch.take(arguments)
+        said = said or any(delta.get(key) for key in _OTHER_OUTPUT)
+        if said and not sample.first_token_ns:
+            sample.first_token_ns = at_ns
+        return said
+
+    def _whole(self) -> None:
+        if not self.sample.first_event_ns and not self._done_ns:
+            self._no_stream()
+        elif not self._finish and not self._done_ns:
+            says = "the body ended with neither a finish_reason nor the stream's last event"
+            self._spoil(ErrorKind.INCOMPLETE, says)
+        elif not self.stamps:
+            self._spoil(ErrorKind.EMPTY, "no event held output")
+        else:
             if not self._done_ns:
-                sample.flags |= Flag.NO_DONE
-            if not self._finish:
-                sample.flags |= Flag.NO_FINISH
-            if self._usage is None and self._want_usage:
-                sample.flags |= Flag.NO_USAGE
-        self._close(at_ns)
+                self.sample.flags |= Flag.NO_DONE
+            if self._wants_call and not self._calls:
+                self.sample.flags |= Flag.NO_CALL
+            self._found()
 
     def _no_stream(self) -> None:
         """Name a 200 whose body holds no event: an error as JSON, or something else."""
-        body = self._kept or self._reader.pending[:_KEPT_BYTES]
+        body = self._kept or self._reader.pending[:_PENDING_BYTES]
         try:
             error = bool(orjson.loads(body).get("error"))
         except (orjson.JSONDecodeError, AttributeError):
             error = False
-        self.sample.error = ErrorKind.IN_BAND_ERROR if error else ErrorKind.NOT_A_STREAM
-        self.says = f"status 200, body {body[:300]!r}"
+        kind = ErrorKind.IN_BAND_ERROR if error else ErrorKind.NOT_A_STREAM
+        self._spoil(kind, f"status 200, body {body[:300]!r}")
 
-    def _close(self, at_ns: int) -> None:
-        """Write the last fields of the sample."""
-        sample = self.sample
-        if self.stamps:
-            sample.last_token_ns = self.stamps[-1]
-        sample.end_ns = self._done_ns or at_ns
-        if self._usage is not None:
-            self._count(self._usage)
-        self.finished = True
 
-    def _count(self, usage: Any) -> None:
-        """Read the token counts and the cost of the last usage object."""
+class CompletionsAnswer(Answer):
+    """Reads a streamed text completion."""
+
+    __slots__ = ()
+
+    def _choice(self, choice: dict[str, Any], at_ns: int) -> None:
+        text = choice.get("text")
+        if text:
+            if not self.sample.first_token_ns:
+                self.sample.first_token_ns = at_ns
+            if self._watch is not None and text.__class__ is str:
+                self._watch.take(text)
+            self.stamps.append(at_ns)
+
+
+class MessagesAnswer(Answer):
+    """Reads a stream of Anthropic's Messages; thinking is its reasoning."""
+
+    __slots__ = ()
+
+    def _event(self, name: bytes, data: bytes, at_ns: int) -> None:
         sample = self.sample
-        if not isinstance(usage, dict):
-            sample.flags |= Flag.BAD_USAGE
+        if self._done_ns:
+            sample.flags |= Flag.AFTER_DONE
             return
-        details = usage.get("completion_tokens_details")
-        counts = [
-            usage.get("prompt_tokens"),
-            usage.get("completion_tokens"),
-            details.get("reasoning_tokens") if isinstance(details, dict) else None,
-        ]
-        for place, count in enumerate(counts):
-            if count is not None and not (type(count) is int and 0 <= count < NEVER):
-                sample.flags |= Flag.BAD_USAGE
-                counts[place] = None
-        named = [NEVER if count is None else count for count in counts]
-        sample.prompt_tokens, sample.completion_tokens, sample.reasoning_tokens = named
-        cost = usage.get("cost_usd_total", usage.get("cost"))
-        if isinstance(cost, (int, float)) and not isinstance(cost, bool):
-            nano = Decimal(repr(cost)).scaleb(9)
-            if abs(nano) < 2**62:  # inf and nan are no JSON
-                sample.cost_nano_usd = int(nano.to_integral_value())
+        try:
+            event = orjson.loads(data)
+            kind = event.get("type")
+            if not sample.first_event_ns:
+                sample.first_event_ns = at_ns
+            if kind == "content_block_delta":
+                self._delta(event["delta"], at_ns)
+            elif kind not in _MESSAGE_ENDS:
+                self._about(kind or name.decode(errors="replace"), event, data, at_ns)
+        except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError):
+            self._spoil(ErrorKind.MALFORMED_EVENT, f"event data {data[:200]!r}")
+
+    def _delta(self, delta: dict[str, Any], at_ns: int) -> None:
+        """Stamp a block's delta that holds output."""
+        sample, watch = self.sample, self._watch
+        if text := delta.get("text") or delta.get("partial_json"):
+            if not sample.first_token_ns:
+                sample.first_token_ns = at_ns
+            if watch is not None and text.__class__ is str:
+                watch.take(text)
+        elif thought := delta.get("thinking"):
+            if not sample.first_reasoning_ns:
+                sample.first_reasoning_ns = at_ns
+            if watch is not None and thought.__class__ is str:
+                watch.think(thought)
+        else:
+            return
+        self.stamps.append(at_ns)
+
+    def _about(self, kind: str, event: dict[str, Any], data: bytes, at_ns: int) -> None:
+        """Take an event that is about the message."""
+        if kind == "message_stop":
+            self._done_ns = at_ns
+        elif kind == "message_start":
+            self._use(event["message"].get("usage"))
+        elif kind == "message_delta":
+            if event["delta"].get("stop_reason"):
+                self._finish = True
+            self._use(event.get("usage"))
+        elif kind == "error":
+            self._spoil(ErrorKind.IN_BAND_ERROR, data[:300].decode(errors="replace"))
+
+    def _use(self, usage: Any) -> None:
+        """Join the counts of the end to those of the beginning."""
+        if isinstance(usage, dict) and isinstance(self._usage, dict):
+            self._usage |= {name: count for name, count in usage.items() if count is not None}
+        elif usage:
+            self._usage = usage
+
+    def _count(self, usage: dict[str, Any]) -> None:
+        self._counted(*message_counts(usage))
 
 
-def _status_kind(status: int) -> ErrorKind:
-    """Name the failure that a status is."""
-    if status == 429:
-        return ErrorKind.RATE_LIMITED
-    return {4: ErrorKind.CLIENT_ERROR, 5: ErrorKind.SERVER_ERROR}.get(
-        status // 100, ErrorKind.STATUS
-    )
+def message_counts(usage: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Give prompt, completion and reasoning tokens as Messages count them.
+
+    What was written to or read from a cache is not in ``input_tokens`` there, and is of the prompt
+    here. What is no whole number is given as it is, so that it is found.
+    """
+    parts = [
+        usage.get(name)
+        for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    ]
+    given = [part for part in parts if part is not None]
+    wrong = [part for part in given if type(part) is not int or part < 0]
+    prompt = wrong[0] if wrong else sum(given) if given else None
+    return prompt, usage.get("output_tokens"), None

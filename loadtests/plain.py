@@ -1,0 +1,121 @@
+"""Answers in one piece of JSON: chat, Anthropic's Messages, embeddings.
+
+Strategy: the body is gathered, within a limit, and read once at its end. Such an answer has no
+first token: its times to the first byte and to its end and its counts are all there is to tell.
+
+Rules. An error object in a body with status 200 is a failure, and so is a body without output.
+"""
+
+from typing import Any, Final
+
+import orjson
+
+from gateproof.sample import ErrorKind, Flag, Sample
+
+from .answer import message_counts
+from .canary import Watch
+from .framing import Broken
+from .reply import Reply
+
+__all__ = ["PlainChat", "PlainEmbeddings", "PlainMessage"]
+
+MAX_PLAIN_BYTES: Final = 32 * 1024 * 1024  # 512 embeddings of 3,072 numbers are 17 MB to 35 MB
+
+
+class PlainChat(Reply):
+    """Reads a chat answer; ``wants_call`` says that a tool call was forced."""
+
+    __slots__ = ("_parts", "_size", "_wants_call")
+
+    CONTENT_TYPE = b"application/json"
+
+    def __init__(
+        self,
+        sample: Sample,
+        *,
+        want_usage: bool = True,
+        watch: Watch | None = None,
+        wants_call: bool = False,
+    ) -> None:
+        super().__init__(sample, want_usage=want_usage, watch=watch)
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._wants_call = wants_call
+
+    def _sink(self, *, right_type: bool) -> Any:
+        del right_type  # it is read as JSON all the same
+        return self._gather
+
+    def _gather(self, data: bytes, _at_ns: int) -> None:
+        """Keep the next bytes of the body."""
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > MAX_PLAIN_BYTES:
+            self._parts.clear()
+            raise Broken(ErrorKind.TOO_LARGE, f"a body of more than {MAX_PLAIN_BYTES} bytes")
+
+    def _whole(self) -> None:
+        body = b"".join(self._parts)
+        self._parts.clear()
+        try:
+            value = orjson.loads(body)
+            if value.get("error") or value.get("type") == "error":
+                self._spoil(ErrorKind.IN_BAND_ERROR, f"status 200, body {body[:300]!r}")
+                return
+            self._usage = value.get("usage") or None
+            said = self._read(value)
+        except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError, IndexError):
+            self._spoil(ErrorKind.MALFORMED_BODY, f"status 200, body {body[:300]!r}")
+            return
+        if not said:
+            self._spoil(ErrorKind.EMPTY, f"no output in {body[:300]!r}")
+        else:
+            self._found()
+
+    def _read(self, value: dict[str, Any]) -> bool:
+        """Read the answer; True when it holds output."""
+        said = calls = False
+        for choice in value["choices"]:
+            message = choice["message"]
+            self._finish = self._finish or bool(choice.get("finish_reason"))
+            said = said or any(message.get(key) for key in ("content", "refusal", "tool_calls"))
+            self._look(message.get("content"))
+            for call in message.get("tool_calls") or ():
+                calls = True
+                self._look((call.get("function") or {}).get("arguments"))
+        if self._wants_call and not calls:
+            self.sample.flags |= Flag.NO_CALL
+        return said
+
+    def _look(self, text: object) -> None:
+        """Let text be watched."""
+        if self._watch is not None and isinstance(text, str):
+            self._watch.take(text)
+
+
+class PlainMessage(PlainChat):
+    """Reads an answer of Anthropic's Messages."""
+
+    __slots__ = ()
+
+    def _read(self, value: dict[str, Any]) -> bool:
+        self._finish = bool(value.get("stop_reason"))
+        said = False
+        for block in value["content"]:
+            said = said or bool(block.get("text") or block.get("input"))
+            self._look(block.get("text"))
+        return said
+
+    def _count(self, usage: dict[str, Any]) -> None:
+        self._counted(*message_counts(usage))
+
+
+class PlainEmbeddings(PlainChat):
+    """Reads embeddings: lists of numbers, or Base64 of them."""
+
+    __slots__ = ()
+
+    def _read(self, value: dict[str, Any]) -> bool:
+        self._finish = True  # there is no reason to end for
+        data = value["data"]
+        return bool(data) and all(bool(one["embedding"]) for one in data)
