@@ -23,6 +23,7 @@ from typing import Any, Final
 from gateproof.budget import budget_of, parse_budget
 from gateproof.errors import UsageError, unknown_name
 from gateproof.plan import ARRIVALS, SLO_NAMES, LoadPlan, Stage, parse_slos
+from gateproof.trace import TRACE_FORMATS, scan_trace, trace_format_of
 
 __all__ = [
     "OPTIONS",
@@ -40,6 +41,7 @@ _ROOM: Final = "gateproof.loadtests"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DAY_S: Final = 86_400.0
 _DEFAULT_S: Final = 10.0
+_AFTER_TRACE_S: Final = 1.0  # what the last request of a trace is let begin in
 _WARM_UP_SHARE: Final = 0.1  # of the duration, where nothing is said …
 _WARM_UP_MOST_S: Final = 10.0  # … and at most so long
 
@@ -116,6 +118,10 @@ def plan_of(scenario: LoadScenario | str, *, target: str, model: str, **override
     if isinstance(scenario, str):
         scenario = load_scenario(scenario)
     settings = dict(scenario.settings)
+    if "trace" in overrides:  # it brings its own arrivals, and its own length
+        overrides.setdefault("arrivals", "trace")
+        for key in ("users", "rate_per_s", "stages", "duration_s", "think_s"):
+            settings.pop(key, None)
     if "duration_s" in overrides:
         _stretch(settings, overrides["duration_s"])
     for key, other in (("users", "rate_per_s"), ("rate_per_s", "users")):
@@ -124,6 +130,8 @@ def plan_of(scenario: LoadScenario | str, *, target: str, model: str, **override
         elif key in overrides and other in settings and "arrivals" in overrides:
             settings.pop(other)  # another model of load was asked for, with its own level
     settings |= overrides
+    if settings.get("trace"):
+        _find_trace(settings)
     plan = _plan(scenario.name, settings, target=target, model=model)
     check_plan(plan, scenario.place)
     return plan
@@ -146,7 +154,8 @@ def _arrivals(settings: Mapping[str, Any]) -> str:
     """Give the kind of arrivals; where none is named, users imply the closed model."""
     stages = settings.get("stages", ())
     closed = "users" in settings or any(stage.users is not None for stage in stages)
-    return str(settings.get("arrivals") or ("closed" if closed else "poisson"))
+    implied = "trace" if settings.get("trace") else "closed" if closed else "poisson"
+    return str(settings.get("arrivals") or implied)
 
 
 def _stretch(settings: dict[str, Any], seconds: float) -> None:
@@ -161,6 +170,16 @@ def _stretch(settings: dict[str, Any], seconds: float) -> None:
     for key in ("warm_up_s", "cool_down_s"):
         if key in settings:
             settings[key] *= min(factor, 1.0)
+
+
+def _find_trace(settings: dict[str, Any]) -> None:
+    """Find the trace's file, its format, and how long it is where nothing shorter is wanted."""
+    path = Path(settings.get("base", ""), settings["trace"]).resolve()
+    settings["trace"] = str(path)
+    settings.setdefault("trace_format", trace_format_of(path))
+    facts = scan_trace(path, settings["trace_format"], settings.get("duration_s"))
+    if "duration_s" not in settings:
+        settings["duration_s"] = facts.last_s / settings.get("speed", 1.0) + _AFTER_TRACE_S
 
 
 def _heighten(settings: dict[str, Any], key: str, level: float, place: str) -> None:
@@ -189,14 +208,8 @@ def check_plan(plan: LoadPlan, place: str) -> None:
 
     says = ARRIVALS[plan.arrivals]
     wanted, other = ("rate_per_s", "users") if plan.is_open else ("users", "rate_per_s")
-    if plan.arrivals == "trace":
-        if plan.trace is None:
-            refuse("arrivals are a trace, and none is named.", 'Add trace = "FILE".')
-        if plan.stages or plan.users is not None or plan.rate_per_s is not None:
-            refuse(
-                "a trace has its own times, and takes neither users, rate_per_s nor stages.",
-                "Its pace is changed with speed = 2.",
-            )
+    if plan.arrivals == "trace" or plan.trace is not None or plan.speed != 1:
+        _check_trace(plan, refuse)
     elif plan.stages:
         if getattr(plan, wanted) is not None or getattr(plan, other) is not None:
             refuse("stages take the place of users and rate_per_s.", "Name them in the stages.")
@@ -210,8 +223,6 @@ def check_plan(plan: LoadPlan, place: str) -> None:
             f"got {wanted}={getattr(plan, wanted)}, {other}={getattr(plan, other)}.",
             says,
         )
-    if plan.arrivals != "trace" and plan.trace is not None:
-        refuse("a trace is named, and arrivals are not of it.", 'Write arrivals = "trace".')
     if plan.is_open and plan.think_s:
         refuse("think_s belongs to the closed model.", says)
     if not plan.is_open and plan.cap is not None:
@@ -226,6 +237,20 @@ def check_plan(plan: LoadPlan, place: str) -> None:
         refuse("a goodput is wanted, and no SLO is named.", "Add [slos], or --slo ttft_ms=500.")
 
 
+def _check_trace(plan: LoadPlan, refuse: Callable[[str, str], None]) -> None:
+    """Refuse a trace without its arrivals, or the other way round."""
+    if plan.trace is None:
+        missing = "arrivals are a trace" if plan.arrivals == "trace" else "speed belongs to a trace"
+        refuse(f"{missing}, and none is named.", 'Add trace = "FILE".')
+    if plan.arrivals != "trace":
+        refuse("a trace is named, and arrivals are not of it.", 'Write arrivals = "trace".')
+    if plan.stages or plan.users is not None or plan.rate_per_s is not None:
+        refuse(
+            "a trace has its own times, and takes neither users, rate_per_s nor stages.",
+            "Its pace is changed with speed = 2.",
+        )
+
+
 def describe(plan: LoadPlan) -> str:
     """Tell a plan's load in a sentence: how requests come, how many, for how long."""
     if plan.stages:
@@ -235,7 +260,8 @@ def describe(plan: LoadPlan) -> str:
         )
         level = f"{levels} {unit} in stages"
     elif plan.arrivals == "trace":
-        level = f"of {plan.trace}" + (f" at {plan.speed:g} times its speed" * (plan.speed != 1))
+        level = f"of {Path(plan.trace or '').name}"
+        level += f", {plan.speed:g} times as fast" if plan.speed != 1 else ""
     else:
         level = f"{plan.rate_per_s:g} a second" if plan.is_open else f"{plan.users} users"
     for_s = f", for {plan.duration_s:g} s" if plan.duration_s is not None else ", to its end"
@@ -356,6 +382,9 @@ _KEYS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "think_s": _SPAN,
     "burstiness": _number(1e6, low=1e-3),
     "stages": _stages,
+    "trace": _text,
+    "trace_format": _named(TRACE_FORMATS, "trace format"),
+    "speed": _number(1e6, above=True),
     "cap": _USERS,
     "seed": _whole(0, 2**32 - 1),
     "max_tokens": _whole(1, 10_000_000),
@@ -418,6 +447,9 @@ OPTIONS: Final = (
     Option("--drain", "drain_s", "S", "how long running answers may take at the end", _as_number),
     Option("--think", "think_s", "S", "seconds between an answer and the next request", _as_number),
     Option("--burstiness", "burstiness", "B", "of gamma arrivals; below 1 is burstier", _as_number),
+    Option("--trace", "trace", "FILE", "replay the arrivals and lengths of a trace", _as_text),
+    Option("--trace-format", "trace_format", "NAME", ", ".join(TRACE_FORMATS), _as_text),
+    Option("--speed", "speed", "X", "how much faster than recorded a trace runs", _as_number),
     Option("--cap", "cap", "N", "open model: most requests at a time; others wait", _as_number),
     Option("--seed", "seed", "N", "of prompts and arrivals", _as_number),
     Option("--max-tokens", "max_tokens", "N", "max_tokens of each request", _as_number),

@@ -6,9 +6,9 @@ it. So neither a default nor a slip of the keyboard may send them to a machine t
 
 from collections.abc import Iterable
 
+from gateproof.address import check_url, is_loopback, origin_of
 from gateproof.budget import Budget
 from gateproof.errors import UsageError
-from gateproof.target import check_url, is_loopback, origin_of
 
 __all__ = ["refuse_foreign"]
 

@@ -6,13 +6,12 @@ is ever in a file, in an argument or in a ``Target``. How targets stand in a fil
 """
 
 import datetime as dt
-import ipaddress
 import os
 import re
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateproof.address import check_url, is_loopback, origin_of
 from gateproof.budget import Budget
 from gateproof.errors import UsageError
 from gateproof.redact import require_coverable
@@ -29,8 +28,6 @@ __all__ = [
     "read_secrets",
 ]
 
-_PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -120,26 +117,6 @@ class Target:
         return tuple(dict.fromkeys(names))
 
 
-def origin_of(url: str) -> str:
-    """Return scheme, host and port of a URL, written in one way for each origin."""
-    parts = urllib.parse.urlsplit(url)
-    host = (parts.hostname or "").lower()
-    host = f"[{host}]" if ":" in host else host
-    port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"
-
-
-def is_loopback(url: str) -> bool:
-    """Tell whether a URL's host is this machine."""
-    host = (urllib.parse.urlsplit(url).hostname or "").rstrip(".").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def read_secrets(target: Target, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the values of a target's variables by name; a missing one is the caller's error."""
     env = os.environ if environ is None else environ
@@ -170,39 +147,3 @@ def check_variable(name: str, what: str) -> str:
             "Put the secret into a variable and name that: MY_KEY, not its value.",
         )
     return name
-
-
-def check_url(url: str, what: str = "target URL") -> str:
-    """Return a base URL without its trailing slash; raise ``UsageError`` when it is not one."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        usable = parts.scheme in _PORTS and _is_host(parts) and url.isprintable() and " " not in url
-        usable = usable and (parts.port is None or 0 < parts.port < 65536)
-    except ValueError:
-        parts, usable = urllib.parse.urlsplit(""), False
-    if parts.username is not None or parts.password is not None:
-        raise UsageError(
-            f"The {what} carries a user name or a password.",
-            'Name secrets as variables instead: key = { env = "NAME" }, or --key-env NAME.',
-        )
-    if not usable:
-        raise UsageError(
-            f"Not a usable {what}: {url!r}.",
-            "Give the base URL with scheme, host and path, such as http://127.0.0.1:4000/v1.",
-        )
-    if "?" in url or "#" in url:
-        raise UsageError(
-            f"The {what} has a query or a fragment.", "Give the base URL alone, up to the path."
-        )
-    return url.rstrip("/")
-
-
-def _is_host(parts: urllib.parse.SplitResult) -> bool:
-    host = parts.hostname or ""
-    if "[" in parts.netloc:
-        return bool(ipaddress.IPv6Address(host.partition("%")[0]))
-    labels = host.rstrip(".").split(".")
-    if not _HOST.fullmatch(host) or not all(0 < len(label) < 64 for label in labels):
-        return False
-    # What ends in a number is an address, and must be a whole one.
-    return not labels[-1].isdigit() or bool(ipaddress.IPv4Address(host))

@@ -38,7 +38,7 @@ from .arrivals import Arrivals
 from .prompts import Prompts
 from .recorder import Recorder
 from .stream import Client, Limits, Target
-from .timetable import offsets
+from .timetable import arrivals
 
 __all__ = ["Rig", "rig", "serve"]
 
@@ -127,8 +127,14 @@ class Rig:
                 return
         self._ending.wait()
 
-    def chat(self, due_ns: int = 0, delayed: bool = False) -> None:  # noqa: FBT001, FBT002  # a greenlet's arguments
+    def chat(
+        self,
+        due_ns: int = 0,
+        delayed: bool = False,  # noqa: FBT001, FBT002  # a greenlet's arguments
+        lengths: tuple[int, int] | None = None,
+    ) -> None:
         """Make one streamed chat request and record it; due now unless said otherwise."""
+        del lengths  # every prompt has the same length
         if self._meter is not None and not self._ending.is_set():
             self._keep_budget(self._meter)
         if self._ending.is_set():
@@ -169,9 +175,8 @@ class Rig:
     def arrive(self) -> None:
         """Let requests arrive by the plan until the test stops; every further caller waits."""
         if self._arrivals is None:
-            plan = self.plan
-            times = offsets(plan.arrivals, self._shape, plan.seed, burstiness=plan.burstiness)
-            self._arrivals = Arrivals(times, self.chat, self._abandon, cap=plan.cap)
+            times = arrivals(self.plan)
+            self._arrivals = Arrivals(times, self.chat, self._abandon, cap=self.plan.cap)
             self._arrivals.run()
         else:
             self._arrivals.wait()

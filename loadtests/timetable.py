@@ -1,21 +1,39 @@
-"""When requests arrive in the open model: offsets from one start, drawn from a seed.
+"""When requests arrive in the open model: offsets from one start, drawn or replayed.
 
 Strategy: draw a process of rate one, then map its times through the inverse of the area under the
 wanted rate. For even, Poisson and gamma gaps that is exact at any shape, also while the rate
-changes, and a steady rate does not drift.
+changes, and a steady rate does not drift. A trace is replayed as it was recorded, faster or slower
+by a factor.
 """
 
 import random
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Final
 
 from gateproof.errors import unknown_name
+from gateproof.plan import LoadPlan
 from gateproof.shape import Shape
+from gateproof.trace import read_trace
 
-__all__ = ["PROCESSES", "offsets"]
+__all__ = ["PROCESSES", "Arrival", "arrivals", "offsets"]
+
+Arrival = tuple[int, tuple[int, int] | None]
+"""When a request is due (ns after the start), and the tokens of prompt and answer in a trace."""
 
 PROCESSES: Final = ("constant", "gamma", "poisson")
+
+
+def arrivals(plan: LoadPlan) -> Iterator[Arrival]:
+    """Give all arrivals of a plan of the open model, in order."""
+    if plan.arrivals == "trace":
+        for row in read_trace(Path(plan.trace or ""), plan.trace_format or ""):
+            yield round(row.at_ns / plan.speed), (row.prompt_tokens, row.output_tokens)
+        return
+    times = offsets(plan.arrivals, plan.shape, plan.seed, burstiness=plan.burstiness)
+    for at_ns in times:
+        yield at_ns, None
 
 
 def offsets(kind: str, rate: Shape | float, seed: int, *, burstiness: float = 1.0) -> Iterator[int]:

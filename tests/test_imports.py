@@ -17,7 +17,13 @@ ROOMS = ("specs", "suites", "loadtests", "reference_server", "reports")
 # The core from the bottom up: a module imports only modules of layers below its own, or of its own.
 LAYERS = (
     ("gateproof", "gateproof.errors"),
-    ("gateproof.shape", "gateproof.budget", "gateproof.work"),
+    (
+        "gateproof.shape",
+        "gateproof.budget",
+        "gateproof.address",
+        "gateproof.trace",
+        "gateproof.work",
+    ),
     (
         "gateproof.sse",
         "gateproof.wire",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gateproof.loadtests.timetable import arrivals
 
 from gateproof.errors import UsageError
 from gateproof.loadfile import (
@@ -57,6 +58,10 @@ def test_bundled_scenarios_are_whole(name: str) -> None:
         (OPEN + "[timeouts]\nread_s = 1", "own.toml, timeouts: Unknown timeout: 'read_s'"),
         ('says = "s"\nusers = 2\ncap = 1', "cap belongs to the open model"),
         ('says = "s"', "needs rate_per_s"),
+        ('says = "s"\narrivals = "trace"', "arrivals are a trace, and none is named"),
+        (OPEN + "speed = 2", "speed belongs to a trace, and none is named"),
+        (OPEN + 'trace = "t.csv"\narrivals = "poisson"', "arrivals are not of it"),
+        (OPEN + 'trace = "t.csv"\narrivals = "trace"', "a trace has its own times"),
         (STAGES + "ramp = 1", "own.toml, stages 2, ramp must be true or false"),
         (STAGES + "rate_per_s = 1", "stages 2 needs for_s, and either users or rate_per_s"),
         (STAGES + "[[stages]]\nfor_s = 1\nrate_per_s = 1", "so each stage needs users"),
@@ -112,6 +117,25 @@ def test_another_model_of_load_takes_its_own_level() -> None:
     assert (plan.arrivals, plan.users, plan.rate_per_s) == ("closed", 3, None)
     with pytest.raises(UsageError, match="takes no rate_per_s"):
         _plan(OPEN, users=3)
+
+
+def test_a_trace_brings_its_arrivals_and_its_length(tmp_path: Path) -> None:
+    """A trace is found beside the scenario's file, told by its first line, and gives the length."""
+    (tmp_path / "burst.csv").write_text(
+        "Timestamp,Request tokens,Response tokens\n100,7,8\n102,7,8\n112,7,8\n"
+    )
+    (tmp_path / "mine.toml").write_text('says = "s"\ntrace = "burst.csv"\nspeed = 4\n')
+    own = plan_of(str(tmp_path / "mine.toml"), target="http://127.0.0.1/v1", model="m")
+    trace = str(tmp_path / "burst.csv")
+    over = plan_of("chat-open", target="http://127.0.0.1/v1", model="m", trace=trace)
+
+    assert (own.arrivals, own.trace, own.trace_format) == ("trace", trace, "burstgpt")
+    assert (own.duration_s, over.duration_s) == (4.0, 13.0)  # and a second for the last
+    assert (over.arrivals, over.rate_per_s, over.stages) == ("trace", None, ())
+    assert list(arrivals(own)) == [(0, (7, 8)), (500_000_000, (7, 8)), (3_000_000_000, (7, 8))]
+    (tmp_path / "burst.csv").write_text("a,b\n")
+    with pytest.raises(UsageError, match="of no format that is known"):
+        plan_of("chat-open", target="http://127.0.0.1/v1", model="m", trace=trace)
 
 
 def test_options_are_read_as_the_file_is() -> None:
