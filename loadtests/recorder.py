@@ -107,7 +107,8 @@ class Recorder:
             failed = self._failure(answer)
         else:
             self._answered += 1
-            self._ttfts_ns.append(first_ns - due_ns)
+            if first_ns:  # an answer in one piece has no first token
+                self._ttfts_ns.append(first_ns - due_ns)
         about = {"context": {}, "response_length": 0}
         if first_ns and failed is None:
             ttft_ms = (first_ns - due_ns) / 1e6
