@@ -51,6 +51,7 @@ class LoadRun:
     out_dir: Path
     key_env: str | None = None
     allowed_origins: tuple[str, ...] = ()
+    calibrate: bool = True
 
 
 def run_load(

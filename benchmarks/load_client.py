@@ -1,0 +1,398 @@
+"""What the load generator adds to what it measures, and how much it carries; beside other clients.
+
+    python benchmarks/load_client.py                      all parts, medians of five runs: an hour
+    python benchmarks/load_client.py --part accuracy      one part
+    python benchmarks/load_client.py --peers aiperf,locust   beside other tools as well
+    python benchmarks/load_client.py --smoke              a quarter of a minute: it works
+
+Ours is the whole generator, started as ``gateproof load`` starts it: Locust, the client, samples on
+the disk. It loads the responder of ``loadtests/responder.py``, which logs when it really sent each
+token, by turns with a bare asyncio client that parses the same events (``raw_client.py``). Client
+and responder share one clock, and requests are joined by the number in their prompts, so that
+
+- TTFT error is the client's TTFT less the responder's (first token sent, less request read);
+- stamp error is a token's time stamp less the time of its ``send``: what the TTFT error is without
+  the time for which a request lay unread in a busy responder's socket;
+- ITL error is the same for each gap between tokens, without its sign.
+
+The first wave of requests is left out. Machine noise (p99 of how late a timer of an idle process
+is) stands beside each row and bounds what can be measured. On a machine that does other work, run
+it as root under ``chrt -f 5``. Prints n, medians and spread over the repeats, and each bar with the
+ratio to it; ``--write FILE`` keeps that as Markdown.
+"""
+
+# ruff: noqa: INP001, T201  # a script, not a package; it prints
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic_ns
+from typing import Any, Final
+
+import numpy as np
+from gateproof.loadtests.calibrate import fetch_log, running_responder
+from gateproof.loadtests.responder import Entry, read_log
+from numpy.typing import NDArray
+
+from gateproof.loadrun import LoadRun, run_load
+from gateproof.plan import LoadPlan
+from gateproof.sample import ErrorKind, read_samples
+
+PACED: Final = "ttft=200/itl=20/tokens=64"
+NO_DELAY: Final = "ttft=0/itl=0/spread=0/tokens=64"
+SHORT: Final = "ttft=20/itl=2/tokens=16"
+MS: Final = 1e6
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a client saw of one run: entries as the responder's, and what it cost."""
+
+    entries: dict[int, Entry]
+    requests: int
+    cpu_s: float
+    rss_mb: float
+    seconds: float
+
+
+@dataclass(slots=True)
+class Bench:
+    """The run of the whole benchmark: its options, and all rows by part and client."""
+
+    repeats: int
+    seconds: float
+    certificate: str = ""
+    rows: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
+
+    def add(self, part: str, client: str, row: Row) -> None:
+        """Keep a row and print it."""
+        self.rows.setdefault((part, client), []).append(row)
+        print(f"  {part} · {client}: " + ", ".join(f"{k} {v}" for k, v in row.items()), flush=True)
+
+    def median(self, part: str, client: str, name: str) -> float:
+        """Give the median of one figure over the repeats."""
+        got = [row[name] for row in self.rows.get((part, client), []) if row.get(name) is not None]
+        return statistics.median(got) if got else float("nan")
+
+
+def noise_ms(seconds: float = 0.5) -> float:
+    """Give the p99 lateness of a timer in a process that does nothing else."""
+    late, due = [], monotonic_ns()
+    end = due + round(seconds * 1e9)
+    while due < end:
+        due += 2_000_000
+        time.sleep(max(due - monotonic_ns(), 0) / 1e9)
+        late.append((monotonic_ns() - due) / MS)
+    return float(np.percentile(late, 99))
+
+
+def ours(url: str, plan: Mapping[str, Any], folder: Path) -> Seen:
+    """Load with gateproof."""
+    given: dict[str, Any] = {"scenario": "benchmark", "arrivals": "closed", "drain_s": 3.0}
+    plan = LoadPlan(**given | {"target": f"{url}/v1", "model": "responder"} | dict(plan))
+    summary = run_load(LoadRun(plan, folder, calibrate=False))
+    if summary.requests["failed"]:
+        print(f"    {summary.requests['failed']} failed: {summary.errors[:2]}")
+    samples = read_samples(folder)
+    entries = {}
+    for row in samples.records:
+        if row["error"] in {ErrorKind.NONE, ErrorKind.UNFINISHED} and row["sent_ns"]:
+            at, sent = int(row["stamps_at"]), int(row["sent_ns"])
+            stamps = samples.stamps[at : at + int(row["deltas"])].astype(np.int64) * 1000 + sent
+            entries[int(row["number"])] = Entry(int(row["number"]), sent, stamps)
+    ticks = [
+        row
+        for path in folder.glob("generator.*.jsonl")
+        for row in map(json.loads, path.read_text().splitlines())
+        if row["kind"] == "tick"
+    ]
+    return Seen(
+        entries,
+        summary.requests["answered"],
+        (ticks[-1]["cpu_ns"] - ticks[0]["cpu_ns"]) / 1e9,
+        summary.generator["rss_mb"],
+        (ticks[-1]["at_ns"] - ticks[0]["at_ns"]) / 1e9,
+    )
+
+
+def raw(url: str, streams: int, seconds: float, folder: Path) -> Seen:
+    """Load with the bare client."""
+    script, out = str(Path(__file__).with_name("raw_client.py")), folder / "raw.bin"
+    done = subprocess.run(  # noqa: S603  # our own script
+        [sys.executable, script, f"{url}/v1", str(streams), str(seconds), str(out)],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    about = json.loads(done.stdout)
+    entries = {entry.number: entry for entry in read_log(out.read_bytes())}
+    return Seen(entries, about["requests"], about["cpu_s"], about["rss_mb"], seconds)
+
+
+def percentiles(values: NDArray[np.float64], name: str) -> Row:
+    """Give median, p99 and maximum in ms under names that begin with ``name``."""
+    if not len(values):
+        return {f"{name}_{at}": None for at in ("p50", "p99")}
+    p50, p99 = (round(float(np.percentile(values, at)) / MS, 4) for at in (50, 99))
+    return {f"{name}_p50": p50, f"{name}_p99": p99}
+
+
+def compare(seen: Seen, true: Mapping[int, Entry], first: int) -> Row:
+    """Give the errors of a client's times, from request ``first`` on."""
+    ttft, late, gaps = [], [], []
+    chunks = 0
+    for number, entry in seen.entries.items():
+        chunks += len(entry.sends)
+        sent = true.get(number)
+        if number < first or sent is None or not len(entry.sends):
+            continue
+        many = min(len(entry.sends), len(sent.sends))
+        error = np.asarray(entry.sends[:many], np.int64) - np.asarray(sent.sends[:many], np.int64)
+        late.append(error)
+        gaps.append(np.abs(np.diff(error)))
+        ttft.append((entry.sends[0] - entry.read_ns) - (sent.sends[0] - sent.read_ns))
+    row: Row = {"n": len(ttft)}
+    row |= percentiles(np.asarray(ttft, np.float64), "ttft_ms")
+    first_stamps = np.asarray([one[0] for one in late], np.float64)
+    row |= percentiles(first_stamps, "first_ms")
+    row |= percentiles(np.concatenate(late) if late else first_stamps, "stamp_ms")
+    row |= percentiles(np.concatenate(gaps) if gaps else first_stamps, "itl_ms")
+    return row | {
+        "chunks_per_s": round(chunks / seen.seconds),
+        "cpu_s_per_100k": round(seen.cpu_s / max(chunks, 1) * 1e5, 3),
+        "rss_mb": round(seen.rss_mb, 1),
+        "requests_per_s": round(seen.requests / seen.seconds, 1),
+    }
+
+
+def pair(bench: Bench, part: str, script: str, streams: int, *, first: int | None = None) -> None:
+    """Measure both clients by turns, each against a responder that has just started."""
+    tls = ("--tls", bench.certificate) if part.startswith("tls") else ()
+    wave = streams if first is None else first
+    closed = {"users": streams, "duration_s": bench.seconds, "timeouts": {"connect_s": 30.0}}
+    clients: dict[str, Callable[[str, Path], Seen]] = {
+        "gateproof": lambda url, folder: ours(url, closed, folder),
+        "bare asyncio": lambda url, folder: raw(url, streams, bench.seconds, folder),
+    }
+    for _ in range(bench.repeats):
+        for name, client in clients.items():
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                running_responder(*tls) as url,
+            ):
+                seen = client(f"{url}/{script}", Path(folder))
+                true = {entry.number: entry for entry in read_log(fetch_log(url))}
+            row = compare(seen, true, wave)
+            bench.add(part, name, row | {"noise_ms": round(noise_ms(), 3)})
+
+
+def open_arrivals(bench: Bench, rate: float) -> None:
+    """Measure how far arrivals are from their time: when sent, and when the responder had them."""
+    for arrivals in ("constant", "poisson"):
+        for _ in range(bench.repeats):
+            with tempfile.TemporaryDirectory() as name, running_responder() as url:
+                folder = Path(name)
+                plan = {"arrivals": arrivals, "rate_per_s": rate, "duration_s": bench.seconds}
+                ours(f"{url}/{SHORT}", plan | {"warm_up_s": 0.5}, folder)
+                true = {entry.number: entry for entry in read_log(fetch_log(url))}
+                rows = read_samples(folder).records
+            rows = rows[rows["number"] >= rate]  # a second, in which connections are made
+            sent = (rows["sent_ns"] - rows["due_ns"]).astype(np.float64)
+            seen = [true[int(n)].read_ns - int(due) for n, due in
+                    zip(rows["number"], rows["due_ns"], strict=True) if int(n) in true]  # fmt: skip
+            row: Row = {"n": len(rows)} | percentiles(sent, "sent_ms")
+            row |= percentiles(np.asarray(seen, np.float64), "arrived_ms")
+            bench.add(f"open-{arrivals}", "gateproof", row | {"noise_ms": round(noise_ms(), 3)})
+
+
+def start_up(bench: Bench) -> None:
+    """Measure how long the generator takes from its start to its first request."""
+    for _ in range(bench.repeats):
+        with tempfile.TemporaryDirectory() as folder, running_responder() as url:
+            begun_ns = monotonic_ns()
+            seen = ours(f"{url}/{SHORT}", {"users": 1, "duration_s": 0.3}, Path(folder))
+            first = min(entry.read_ns for entry in read_log(fetch_log(url)))
+        row = {"first_request_s": round((first - begun_ns) / 1e9, 3), "rss_mb": seen.rss_mb}
+        bench.add("start-up", "gateproof", row)
+
+
+def million(bench: Bench, requests: int) -> None:
+    """Make a long run of short answers: how memory goes, and what a request leaves."""
+    seconds = requests / 4500
+    with tempfile.TemporaryDirectory() as name, running_responder("--no-log") as url:
+        folder = Path(name)
+        plan = LoadPlan(
+            "benchmark",
+            "closed",
+            f"{url}/ttft=0/itl=0/spread=0/tokens=2/v1",
+            "responder",
+            users=50,
+            duration_s=seconds,
+        )
+        run_load(LoadRun(plan, folder, calibrate=False))
+        count = len(read_samples(folder).records)
+        ticks = [
+            row["rss_kb"]
+            for path in folder.glob("generator.*.jsonl")
+            for row in map(json.loads, path.read_text().splitlines())
+            if row["kind"] == "tick"
+        ]
+        size = sum(
+            path.stat().st_size
+            for path in folder.iterdir()
+            if not path.name.startswith(("stamps.", "load.json"))
+        )
+    tenth = max(len(ticks) // 10, 1)
+    bench.add(
+        "million",
+        "gateproof",
+        {
+            "requests": count,
+            "requests_per_s": round(count / seconds),
+            "rss_mb_after_a_tenth": round(statistics.median(ticks[tenth : 2 * tenth]) / 1024, 1),
+            "rss_mb_at_the_end": round(statistics.median(ticks[-tenth:]) / 1024, 1),
+            "bytes_a_request": round(size / max(count, 1), 1),
+        },
+    )
+
+
+def certificate(folder: Path) -> str:
+    """Make a certificate that every client here trusts; empty without openssl."""
+    path = folder / "loopback.pem"
+    command = "openssl req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
+    more = ["-subj", "/CN=benchmark", "-addext", "subjectAltName=IP:127.0.0.1"]
+    try:
+        made = subprocess.run(  # noqa: S603  # a fixed command
+            [*command.split(), *more, "-keyout", "-", "-out", "-"], capture_output=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    path.write_bytes(made.stdout)
+    os.environ["SSL_CERT_FILE"] = str(path)
+    return str(path)
+
+
+# part, figure, limit, what is wanted; the figure is of gateproof, its median over the repeats
+BARS: Final[tuple[tuple[str, str, float, str], ...]] = (
+    ("accuracy-500", "ttft_ms_p99", 0.3, "at most"),
+    ("accuracy-2000", "ttft_ms_p99", 1.5, "at most"),
+    ("accuracy-500", "cpu_s_per_100k", 0.8, "at most"),
+    ("accuracy-2000", "cpu_s_per_100k", 0.8, "at most"),
+    ("accuracy-500", "rss_mb", 120.0, "at most"),
+    ("tls-500", "ttft_ms_p99", 0.3, "at most"),
+    ("tls-2000", "ttft_ms_p99", 1.5, "at most"),
+    ("no-delay", "requests_per_s", 5000.0, "at least"),
+    ("open-constant", "sent_ms_p99", 1.0, "at most"),
+    ("open-poisson", "sent_ms_p99", 1.0, "at most"),
+    ("start-up", "first_request_s", 0.5, "at most"),
+    ("million", "bytes_a_request", 100.0, "at most"),
+)
+
+
+def bars(bench: Bench) -> list[tuple[str, str, str, str, str]]:
+    """Give each bar that was measured: part, figure, wanted, got with its spread, ratio."""
+    rows = []
+    for part, name, limit, way in BARS:
+        got = [row[name] for row in bench.rows.get((part, "gateproof"), []) if name in row]
+        if got:
+            middle = statistics.median(got)
+            met = middle <= limit if way == "at most" else middle >= limit
+            shown = f"{middle:g} (from {min(got):g} to {max(got):g}, n={len(got)})"
+            wanted = f"{way} {limit:g}"
+            rows.append(
+                (part, name, wanted, shown, f"{middle / limit:.2f}" + " missed" * (not met))
+            )
+    for part in sorted({part for part, _ in bench.rows}):
+        both = [
+            bench.median(part, client, "itl_ms_p99") for client in ("gateproof", "bare asyncio")
+        ]
+        if all(value == value for value in both):  # noqa: PLR0124  # nan
+            ratio = both[0] / max(both[1], 1e-3)
+            missed = " missed" * (ratio > 2)
+            shown = f"{both[0]:g} beside {both[1]:g}"
+            rows.append((part, "itl_ms_p99", "at most 2 x bare", shown, f"{ratio:.2f}{missed}"))
+    ladder = [
+        (bench.median(part, client, "chunks_per_s"), part)
+        for part, client in bench.rows
+        if part.startswith(("accuracy", "ladder"))
+        and client == "gateproof"
+        and bench.median(part, client, "stamp_ms_p99") < 50
+    ]
+    if any(part.startswith("ladder") for _, part in ladder):
+        most, part = max(ladder)
+        missed = " missed" * (most < 150_000)
+        p99 = bench.median(part, "gateproof", "stamp_ms_p99")
+        shown = f"{most:g} at {part} with stamp p99 {p99} ms"
+        rows.append(
+            ("ladder", "chunks_per_s", "at least 150000", shown, f"{most / 150_000:.2f}{missed}")
+        )
+    return rows
+
+
+def markdown(bench: Bench) -> str:
+    """Write all medians and the bars as tables."""
+    lines = ["| part | client | runs | median of each figure |", "| --- | --- | --- | --- |"]
+    for (part, client), rows in bench.rows.items():
+        names = [name for name, value in rows[0].items() if isinstance(value, int | float)]
+        shown = ", ".join(f"{name} {bench.median(part, client, name):g}" for name in names)
+        lines.append(f"| {part} | {client} | {len(rows)} | {shown} |")
+    lines += ["", "| part | figure | wanted | got | ratio |", "| --- | --- | --- | --- | --- |"]
+    lines += [f"| {' | '.join(row)} |" for row in bars(bench)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure what is asked, and print it."""
+    parts = ("accuracy", "ladder", "no-delay", "tls", "open", "start-up", "million")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--part", action="append", choices=parts, help="only these; repeatable")
+    parser.add_argument("--streams", default="50,200,500,1000,2000", help="of the part accuracy")
+    parser.add_argument("--ladder", default="3000,3500,4000", help="streams of the part ladder")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each run")
+    parser.add_argument("--requests", type=int, default=1_000_000, help="of the part million")
+    parser.add_argument("--peers", default="", help="aiperf, locust, guidellm, inference-perf")
+    parser.add_argument("--write", type=Path, help="keep the result as Markdown")
+    parser.add_argument("--smoke", action="store_true", help="only show that it works")
+    options = parser.parse_args()
+    chosen = options.part or [part for part in parts if part != "million"]
+    bench = Bench(options.repeats, options.seconds)
+    streams, ladder, rate = options.streams.split(","), options.ladder.split(","), 400.0
+    if options.smoke:
+        bench.repeats, bench.seconds, streams, ladder, rate = 1, 1.5, ["5"], [], 40.0
+        chosen = options.part or ["accuracy", "no-delay", "open", "start-up"]
+    with tempfile.TemporaryDirectory() as folder:
+        bench.certificate = certificate(Path(folder)) if "tls" in chosen else ""
+        for count in streams if "accuracy" in chosen else ():
+            pair(bench, f"accuracy-{count}", PACED, int(count))
+        for count in ladder if "ladder" in chosen else ():
+            pair(bench, f"ladder-{count}", PACED, int(count))
+        if "no-delay" in chosen:
+            pair(bench, "no-delay", NO_DELAY, 50)
+        if "tls" in chosen and bench.certificate:
+            for count in ("500", "2000"):
+                pair(bench, f"tls-{count}", PACED, int(count))
+            pair(bench, "tls-no-delay", NO_DELAY, 50)
+        if "open" in chosen:
+            open_arrivals(bench, rate)
+        if "start-up" in chosen:
+            start_up(bench)
+        if "million" in chosen:
+            million(bench, options.requests)
+    text = markdown(bench)
+    print(text)
+    if options.write:
+        options.write.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
