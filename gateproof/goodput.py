@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateproof.interval import share_interval
-from gateproof.latency import NS_PER_MS, US_PER_MS, first_us, token_count
+from gateproof.latency import NS_PER_MS, US_PER_MS, first_us, token_count, where
 from gateproof.sample import NEVER, NO_COST, ErrorKind
 
 __all__ = ["cost", "goodput"]
@@ -27,7 +27,7 @@ def goodput(rows: NDArray[np.void], slos: Mapping[str, float], seconds: float) -
     """Count the requests inside all SLOs; None without any SLO."""
     if not slos:
         return None
-    rows = rows[rows["error"] != ErrorKind.UNFINISHED]
+    rows = where(rows, rows["error"] != ErrorKind.UNFINISHED)
     tokens = np.maximum(token_count(rows) - 1, 1)
     first = first_us(rows)
     wait_ms = np.maximum(rows["sent_ns"] - rows["due_ns"], 0) / NS_PER_MS
@@ -65,8 +65,8 @@ def cost(records: NDArray[np.void], prices: Mapping[str, float]) -> dict[str, An
     named = records["cost_nano_usd"] != NO_COST
     nano = int(records["cost_nano_usd"][named].sum())
     usd = Decimal(nano).scaleb(-9)
-    rest = records[~named]
-    used = rest[(rest["completion_tokens"] != NEVER) | (rest["prompt_tokens"] != NEVER)]
+    rest = where(records, ~named)
+    used = where(rest, (rest["completion_tokens"] != NEVER) | (rest["prompt_tokens"] != NEVER))
     reckoned = len(used) if prices else 0
     if prices:
         for field, name in (("prompt_tokens", "prompt"), ("completion_tokens", "completion")):

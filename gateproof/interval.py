@@ -35,6 +35,7 @@ _Z: Final = 1.959964  # of the normal distribution, 95 % in the middle
 _TAIL: Final = 0.025
 _LEAST_GROUPS: Final = 10
 _PER_BATCH: Final = 5
+_ROOM: Final = 1 << 20  # values that are compared at a time
 
 
 @functools.lru_cache(maxsize=256)
@@ -119,11 +120,24 @@ def _half_width(values: NDArray[Any], sizes: NDArray[np.int64], at: float) -> fl
     groups, n = len(sizes), len(values)
     if groups < _LEAST_GROUPS:
         return None
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    below = np.add.reduceat((values <= at).view(np.int8), starts, dtype=np.int64)
+    below = _count_below(values, sizes, at)
     residues = below - below.sum() / n * sizes
     variance = groups / (groups - 1) * float(np.square(residues).sum()) / n**2
     return _t(groups - 1) * math.sqrt(variance)
+
+
+def _count_below(values: NDArray[Any], sizes: NDArray[np.int64], at: float) -> NDArray[np.int64]:
+    """Count the values of each group that are at most ``at``; some groups at a time, for room."""
+    ends = np.cumsum(sizes)
+    counts = np.empty(len(sizes), np.int64)
+    begin = first = 0
+    while first < len(sizes):
+        last = max(int(np.searchsorted(ends, begin + _ROOM)), first + 1)
+        end = int(ends[last - 1])
+        hits = (values[begin:end] <= at).astype(np.int64)
+        counts[first:last] = np.add.reduceat(hits, ends[first:last] - sizes[first:last] - begin)
+        begin, first = end, last
+    return counts
 
 
 def _t(freedom: int) -> float:

@@ -26,6 +26,7 @@ __all__ = [
     "stalls",
     "stamps_of",
     "token_count",
+    "where",
 ]
 
 METRIC_SAYS: Final[dict[str, str]] = {
@@ -124,7 +125,7 @@ def blocks(rows: NDArray[np.void]) -> Iterator[NDArray[np.void]]:
 
 def gaps(rows: NDArray[np.void], stamps: NDArray[np.uint32]) -> Gaps:
     """Give all gaps between output events of these rows."""
-    rows = rows[rows["deltas"] > 1]
+    rows = where(rows, rows["deltas"] > 1)
     sizes = rows["deltas"].astype(np.int64) - 1
     made = np.empty(int(sizes.sum()), np.float32)
     at = 0
@@ -161,10 +162,15 @@ def stalls(found: Gaps) -> dict[str, Any]:
     }
 
 
+def where(rows: NDArray[np.void], kept: NDArray[np.bool_]) -> NDArray[np.void]:
+    """Give the rows that are to be kept; the very same ones, and no copy, when that is all."""
+    return rows if kept.all() else rows[kept]
+
+
 def metrics(rows: NDArray[np.void]) -> Mapping[str, NDArray[Any]]:
     """Give each metric's values that is one value a request; in ms where not said otherwise."""
-    seen = rows[(rows["error"] == ErrorKind.NONE) | (rows["error"] == ErrorKind.UNFINISHED)]
-    done = rows[rows["error"] == ErrorKind.NONE]
+    seen = where(rows, (rows["error"] == ErrorKind.NONE) | (rows["error"] == ErrorKind.UNFINISHED))
+    done = where(rows, rows["error"] == ErrorKind.NONE)
     wait = np.maximum(seen["sent_ns"] - seen["due_ns"], 0) / NS_PER_MS
     wait_done = np.maximum(done["sent_ns"] - done["due_ns"], 0) / NS_PER_MS
     first = first_us(seen)
@@ -174,7 +180,7 @@ def metrics(rows: NDArray[np.void]) -> Mapping[str, NDArray[Any]]:
     began = byte[has_first & (byte != NEVER)].astype(np.int64)
     both = (seen["first_reasoning_us"] != NEVER) & (seen["first_token_us"] != NEVER)
     thought = seen["first_token_us"][both].astype(np.int64) - seen["first_reasoning_us"][both]
-    paced = done[(done["deltas"] > 1) & (token_count(done) > 1)]
+    paced = where(done, (done["deltas"] > 1) & (token_count(done) > 1))
     span_ms = (paced["last_token_us"].astype(np.float64) - first_us(paced)) / US_PER_MS
     tpot = span_ms / (token_count(paced) - 1)
     return {

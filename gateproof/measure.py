@@ -63,7 +63,16 @@ from gateproof.errors import UsageError
 from gateproof.goodput import cost, goodput
 from gateproof.histogram import Histogram
 from gateproof.interval import batches, share_interval
-from gateproof.latency import METRIC_SAYS, US_PER_MS, Gaps, gaps, metrics, stalls, token_count
+from gateproof.latency import (
+    METRIC_SAYS,
+    US_PER_MS,
+    Gaps,
+    gaps,
+    metrics,
+    stalls,
+    token_count,
+    where,
+)
 from gateproof.plan import LoadPlan
 from gateproof.sample import (
     ERROR_SAYS,
@@ -154,9 +163,11 @@ class _Window:
     def seconds(self) -> float:
         return (self.to_ns - self.from_ns) / 1e9
 
-    def due_inside(self, records: NDArray[np.void]) -> NDArray[np.bool_]:
+    def inside(self, records: NDArray[np.void]) -> NDArray[np.void]:
+        """Give the records that are due inside; they stand in order of due."""
         last_ns = self.to_ns - (self.to_ns < self.stop_ns)
-        return (records["due_ns"] >= self.from_ns) & (records["due_ns"] <= last_ns)
+        first = np.searchsorted(records["due_ns"], self.from_ns)
+        return records[first : np.searchsorted(records["due_ns"], last_ns, side="right")]
 
     def since_start_s(self, at_ns: int) -> float:
         return round((at_ns - self.start_ns) / 1e9, 3)
@@ -220,7 +231,7 @@ def _spreads(
 
     for name, values in metrics(rows).items():
         take(name, values, [batches(len(values))])
-    seen = rows[(rows["error"] == ErrorKind.NONE) | (rows["error"] == ErrorKind.UNFINISHED)]
+    seen = where(rows, (rows["error"] == ErrorKind.NONE) | (rows["error"] == ErrorKind.UNFINISHED))
     found: Gaps = gaps(seen, stamps)
     cuts = batches(len(found.sizes))
     groups = [found.sizes]
@@ -241,8 +252,8 @@ def _spreads(
 def _part(samples: Samples, window: _Window, plan: LoadPlan, *, whole: bool) -> dict[str, Any]:
     """Give the figures of all samples of a run, or of one kind of work."""
     records = samples.records
-    rows = records[window.due_inside(records)]
-    answered = rows[rows["error"] == ErrorKind.NONE]
+    rows = window.inside(records)
+    answered = where(rows, rows["error"] == ErrorKind.NONE)
     flawed = int((answered["flags"] & int(FINDINGS) != 0).sum())
     unfinished = int((rows["error"] == ErrorKind.UNFINISHED).sum())
     failed = len(rows) - len(answered) - unfinished
@@ -253,7 +264,9 @@ def _part(samples: Samples, window: _Window, plan: LoadPlan, *, whole: bool) -> 
         & (end_at >= window.from_ns)
         & (end_at <= window.to_ns)
     )
-    with_usage = answered[(answered["completion_tokens"] != NEVER) & (answered["deltas"] > 0)]
+    with_usage = where(
+        answered, (answered["completion_tokens"] != NEVER) & (answered["deltas"] > 0)
+    )
     spreads, stalled, distributions, histograms = _spreads(rows, samples.stamps, whole=whole)
     came = len(answered) + failed
     bounds = share_interval(failed, came)
@@ -339,7 +352,7 @@ def measure(
     plan, records = generator.plan, samples.records
     window = _window(generator, records)
     part = _part(samples, window, plan, whole=True)
-    rows = records[window.due_inside(records)]
+    rows = window.inside(records)
     inside = (lag[0] >= window.from_ns) & (lag[0] <= window.to_ns)
     about = generator_figures(generator, samples, lag[1][inside] / US_PER_MS, rows)
     from_s, to_s = window.since_start_s(window.from_ns), window.since_start_s(window.to_ns)

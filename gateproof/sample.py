@@ -454,7 +454,10 @@ def read_samples(folder: Path) -> Samples:
         mark_at += mark_count
     lost = int(len(records) - keep.sum())
     order = np.argsort(records["due_ns"], kind="stable")
-    return Samples(records[order[keep[order]]], stamps, lost)
+    order = order[keep[order]]
+    if not np.array_equal(order, np.arange(len(records))):
+        records = records[order]
+    return Samples(records, stamps, lost)
 
 
 def read_lag(folder: Path) -> "tuple[NDArray[np.int64], NDArray[np.uint32]]":

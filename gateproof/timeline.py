@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateproof.interval import at_share
-from gateproof.latency import US_PER_MS, blocks, first_us, stamps_of, token_count
+from gateproof.latency import US_PER_MS, blocks, first_us, stamps_of, token_count, where
 from gateproof.sample import NEVER, ErrorKind, Samples
 
 __all__ = ["series", "tokens_between"]
@@ -30,7 +30,7 @@ def _token_blocks(samples: Samples) -> Any:
     an answer in one piece stands for all of its tokens when it ends.
     """
     rows = samples.records
-    for part in blocks(rows[rows["deltas"] > 0]):
+    for part in blocks(where(rows, rows["deltas"] > 0)):
         since = samples.stamps[stamps_of(part)].astype(np.int64) * 1000
         at_ns = np.repeat(part["sent_ns"], part["deltas"]) + since
         yield at_ns, np.repeat(token_count(part) / part["deltas"], part["deltas"])
@@ -82,7 +82,7 @@ def series(
         cuts = np.searchsorted(at[order], np.arange(bins + 1))
         return [np.sort(values[order[a:b]]) for a, b in pairwise(cuts)]
 
-    ended = rows[rows["end_us"] != NEVER]
+    ended = where(rows, rows["end_us"] != NEVER)
     end_at = ended["sent_ns"] + ended["end_us"].astype(np.int64) * 1000
     tokens = sum((count(*block) for block in _token_blocks(samples)), np.zeros(bins))
     first = first_us(rows)
