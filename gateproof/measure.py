@@ -4,43 +4,55 @@ Strategy: everything is derived from the files of ``gateproof.sample`` with nump
 measured again at any time; no figure exists that the samples do not hold.
 
 Rules. Every figure has its unit in its name and its n beside it. A percentile needs enough samples
-beyond it to mean something (``_LEAST``: no p99 under 100), otherwise it is ``None``. The warm-up is
-cut by when a request was due. Latencies are of requests due in the measured window; rates count
-what happened in the window. In the open model the time from due is given beside the time from sent.
-A run in which the generator was late or out of CPU is invalid, with the reason first.
+beyond it to mean something (no p99 under 100), otherwise it is ``None``, and has its 95 % interval
+beside it where the samples bear one out. Warm-up and cool-down are cut by when a request was due.
+Latencies are of requests due in the measured window; rates count what happened in the window. In
+the open model the time from due is given beside the time from sent. A run in which the generator
+was late or out of CPU is invalid, with the reason first.
 
 The JSON form of a ``LoadSummary`` (``as_json``)::
 
     schema            "gateproof.load/1"
-    plan              what was asked: scenario, arrivals ("closed", "poisson", "constant"), users or
-                      rate_per_s, duration_s, warm_up_s, model, target (origin only), seed, slos …
-    started_at        ISO time, UTC
-    window            {"from_s", "to_s", "seconds", "warm_up": one sentence}
-    verdict           {"valid", "reasons": [sentence],
+    verdict           {"valid", "says": the first line of every output, "reasons": [sentence],
                       "limits": [{"name", "unit", "limit", "got", "ok", "why"}]}
+    plan              what was asked: the fields of ``gateproof.plan.LoadPlan``
+    started_at        ISO time, UTC
+    window            {"from_s", "to_s", "seconds", "warm_up": one sentence on what is cut off}
     notes             [sentence]
     requests          {"due", "answered", "clean", "flawed", "failed", "unfinished", "warm_up",
-                      "reused", "retried", "delayed"}
+                      "cool_down", "reused", "retried", "delayed"}
+    failed            {"share", "ci"}: failed of those that came to an end
     errors, findings  [{"kind", "says", "count", "statuses"}], most frequent first
-    tokens            {"prompt", "completion", "deltas", "compared", "differ"}
+    tokens            {"prompt", "completion", "reasoning", "deltas", "compared", "differ"}
     rates             {"offered_per_s", "due_per_s", "answered_per_s", "tokens_per_s"}
-    cost_usd          decimal text, or null when no answer named a cost
-    metrics           name -> {"n", "mean", "sd", "min", "p50", "p90", "p95", "p99", "p999", "max"};
-                      names: the keys of METRIC_SAYS
+    cost              {"usd": decimal text, "per_1000_requests_usd", "source": "answers", "prices",
+                      "answers and prices" or null, "priced", "unpriced", "says"}
+    cost_usd          cost.usd
+    metrics           name -> {"n", "mean", "sd", "min", "p50", "p90", "p95", "p99", "p999", "max",
+                      "ci": {rank: [low, high] or null}}; names: the keys of METRIC_SAYS
     metric_says       name -> one sentence
-    goodput           null, or {"slos", "n", "good", "share", "per_s", "missed": {slo: count}}
-    generator         {"workers", "lag_ms", "late_ms", "cpu_share", "rss_mb", "lost_records"}
+    stalls            {"count", "streams", "of_streams", "longest_ms"}: gaps beyond 1 s and ten
+                      times the median gap of their stream
+    goodput           null, or {"slos", "n", "good", "share", "ci", "per_s", "missed": {slo: count}}
+    works             [] with one kind of work, else for each its "name", "requests", "failed",
+                      "errors", "findings", "tokens", "rates", "cost", "metrics", "stalls" and
+                      "goodput" as above
+    stimulus          null, or {"planned", "due", "off", "tolerance", "ok"}: arrivals
+    generator         {"workers", "lag_ms", "late_ms", "cpu_share", "cpu_shares", "rss_mb",
+                      "local_errors", "lost_records"}
+    calibration       what calibration.json holds, or null
     series            {"bin_s", "t_s": [...], "due_per_s", "answered_per_s", "failed_per_s",
                       "tokens_per_s", "ttft_p50_ms", "ttft_p95_ms", "active", "lag_max_ms"}
     distributions     "ttft_ms", "itl_ms", "e2e_ms" -> {"cdf": [[value, share]],
                       "histogram": {"edges_ms", "counts"}}
+    histograms        metric -> as ``gateproof.histogram.Histogram.as_json``; those of several runs
+                      merge exactly (``merged``)
 """
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,18 +60,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateproof.errors import UsageError
+from gateproof.goodput import cost, goodput
+from gateproof.histogram import Histogram
+from gateproof.interval import batches, share_interval
 from gateproof.latency import (
     METRIC_SAYS,
-    NS_PER_MS,
     US_PER_MS,
-    Spread,
-    distribution,
-    goodput,
+    Gaps,
+    gaps,
     metrics,
-    series,
-    spread,
+    stalls,
     token_count,
-    token_times,
+    where,
 )
 from gateproof.plan import LoadPlan
 from gateproof.sample import (
@@ -67,75 +79,109 @@ from gateproof.sample import (
     FINDINGS,
     FLAG_SAYS,
     NEVER,
-    NO_COST,
     ErrorKind,
     Flag,
     Samples,
+    clock_shifts,
     read_lag,
     read_samples,
 )
+from gateproof.spread import Spread, distribution, histogram_of, spread_of
+from gateproof.timeline import series, tokens_between
+from gateproof.trust import Generator, generator_figures, stimulus, verdict
 
 __all__ = [
     "Generator",
     "LoadSummary",
     "measure",
     "measure_folder",
+    "merged",
     "read_generator",
 ]
 
 SCHEMA: Final = "gateproof.load/1"
-
-# Limits of the generator's own error. 2 ms is this tool's promise for TTFT (p99); 5 % of the
-# median TTFT is an error that no conclusion should turn on.
-_LAG_FLOOR_MS: Final = 2.0
-_LAG_SHARE: Final = 0.05
-# One event loop is one core: above this share of it, events queue before they are stamped.
-_CPU_LIMIT: Final = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Generator:
-    """What the generator's processes wrote about themselves (``generator.*.jsonl``)."""
-
-    plan: LoadPlan
-    workers: int
-    start_ns: int
-    stop_ns: int | None  # None: cut short
-    wall_ns: int
-    ticks: tuple[Mapping[str, Any], ...] = ()  # per second: at_ns, cpu_ns, rss_kb, worker
+_DISTRIBUTIONS: Final = ("ttft_ms", "itl_ms", "e2e_ms")
+_HISTOGRAMS: Final = ("ttft_ms", "ttft_from_due_ms", "gap_ms", "itl_ms", "tpot_ms", "e2e_ms",
+                      "e2e_from_due_ms")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSummary:
     """The figures of one load run; the module's docstring names every part."""
 
+    verdict: Mapping[str, Any]
     plan: Mapping[str, Any]
     started_at: str
     window: Mapping[str, Any]
-    verdict: Mapping[str, Any]
     notes: tuple[str, ...]
     requests: Mapping[str, int]
+    failed: Mapping[str, Any]
     errors: tuple[Mapping[str, Any], ...]
     findings: tuple[Mapping[str, Any], ...]
     tokens: Mapping[str, int]
     rates: Mapping[str, float | None]
-    cost_usd: str | None
+    cost: Mapping[str, Any]
     metrics: Mapping[str, Spread]
+    stalls: Mapping[str, Any]
     goodput: Mapping[str, Any] | None
+    works: tuple[Mapping[str, Any], ...]
+    stimulus: Mapping[str, Any] | None
     generator: Mapping[str, Any]
+    calibration: Mapping[str, Any] | None
     series: Mapping[str, Any]
     distributions: Mapping[str, Any]
+    histograms: Mapping[str, Any]
 
     @property
     def valid(self) -> bool:
         """Tell whether the generator was quick enough for the figures to be the target's."""
         return bool(self.verdict["valid"])
 
+    @property
+    def cost_usd(self) -> str | None:
+        """Give what all requests cost, as decimal text; None when nothing tells."""
+        usd = self.cost["usd"]
+        return None if usd is None else str(usd)
+
     def as_json(self) -> dict[str, Any]:
-        """Give the summary as plain JSON types, ``schema`` first."""
-        rows = {name: getattr(self, name) for name in ("notes", "errors", "findings")}
-        lists = {name: list(row) for name, row in rows.items()}
-        return {"schema": SCHEMA, **asdict(self), **lists, "metric_says": METRIC_SAYS}
+        """Give the summary as plain JSON types: ``schema`` first, then the verdict."""
+        more = {"cost_usd": self.cost_usd, "metric_says": METRIC_SAYS}
+        plain: dict[str, Any] = json.loads(json.dumps({"schema": SCHEMA, **asdict(self), **more}))
+        return plain
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The span that is measured, on the generator's clock."""
+
+    start_ns: int
+    from_ns: int
+    to_ns: int
+    stop_ns: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.to_ns - self.from_ns) / 1e9
+
+    def inside(self, records: NDArray[np.void]) -> NDArray[np.void]:
+        """Give the records that are due inside; they stand in order of due."""
+        last_ns = self.to_ns - (self.to_ns < self.stop_ns)
+        first = np.searchsorted(records["due_ns"], self.from_ns)
+        return records[first : np.searchsorted(records["due_ns"], last_ns, side="right")]
+
+    def since_start_s(self, at_ns: int) -> float:
+        return round((at_ns - self.start_ns) / 1e9, 3)
+
+
+def _window(generator: Generator, records: NDArray[np.void]) -> _Window:
+    """Cut off warm-up and cool-down; what is left is at least a nanosecond."""
+    plan, start_ns = generator.plan, generator.start_ns
+    last_ns = int(records["due_ns"].max()) if len(records) else start_ns
+    stop_ns = generator.stop_ns or max([last_ns, *(tick["at_ns"] for tick in generator.ticks)])
+    stop_ns = max(stop_ns, start_ns + 1)
+    from_ns = min(start_ns + round(plan.warm_up_s * 1e9), stop_ns - 1)
+    to_ns = max(stop_ns - round(plan.cool_down_s * 1e9), from_ns + 1)
+    return _Window(start_ns, from_ns, to_ns, stop_ns)
 
 
 def _counted(rows: NDArray[np.void], kinds: Mapping[Any, str], *, flags: bool) -> list[Any]:
@@ -158,183 +204,199 @@ def _counted(rows: NDArray[np.void], kinds: Mapping[Any, str], *, flags: bool) -
     return sorted(found, key=lambda row: -row["count"])
 
 
-def _generator(
-    generator: Generator, samples: Samples, lag_ms: NDArray[Any], rows: NDArray[np.void]
-) -> dict[str, Any]:
-    """Tell what the generator cost and how late it was."""
-    begun_ns = rows["sent_ns"] - rows["connect_us"].astype(np.int64) * 1000
-    prompt = rows["flags"] & int(Flag.DELAYED | Flag.RETRIED) == 0
-    late_ms = np.maximum(begun_ns - rows["due_ns"], 0)[prompt] / NS_PER_MS
-    shares, rss_kb = [], 0
-    for worker in sorted({tick["worker"] for tick in generator.ticks}):
-        own = [tick for tick in generator.ticks if tick["worker"] == worker]
-        wall = own[-1]["at_ns"] - own[0]["at_ns"]
-        if wall > 0:
-            shares.append((own[-1]["cpu_ns"] - own[0]["cpu_ns"]) / wall)
-        rss_kb = max(rss_kb, *(tick["rss_kb"] for tick in own))
-    return {
-        "workers": generator.workers,
-        "lag_ms": asdict(spread(lag_ms)),
-        "late_ms": asdict(spread(late_ms)),
-        "cpu_share": round(max(shares), 4) if shares else None,
-        "rss_mb": round(rss_kb / 1024, 1) if rss_kb else None,
-        "lost_records": samples.lost,
-    }
+def _spreads(
+    rows: NDArray[np.void], stamps: NDArray[np.uint32], *, whole: bool
+) -> tuple[dict[str, Spread], dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Give all metrics in brief, the stalls, and, of a ``whole`` run, distributions and histograms.
+
+    One metric at a time, since those of gaps are as large as all stamps together.
+    """
+    spreads: dict[str, Spread] = {}
+    distributions: dict[str, Any] = {}
+    histograms: dict[str, Any] = {}
+
+    def take(
+        name: str,
+        values: NDArray[Any],
+        groups: list[NDArray[np.int64]],
+        *,
+        independent: bool = True,
+    ) -> None:
+        ordered = np.sort(values)
+        spreads[name] = spread_of(values, ordered, groups, independent=independent)
+        if whole and name in _DISTRIBUTIONS:
+            distributions[name] = distribution(ordered)
+        if whole and name in _HISTOGRAMS:
+            histograms[name] = histogram_of(ordered).as_json()
+
+    for name, values in metrics(rows).items():
+        take(name, values, [batches(len(values))])
+    seen = where(rows, (rows["error"] == ErrorKind.NONE) | (rows["error"] == ErrorKind.UNFINISHED))
+    found: Gaps = gaps(seen, stamps)
+    cuts = batches(len(found.sizes))
+    groups = [found.sizes]
+    if len(cuts):
+        groups.append(np.add.reduceat(found.sizes, np.concatenate([[0], np.cumsum(cuts)[:-1]])))
+    take("gap_ms", found.ms, groups, independent=False)
+    stalled = stalls(found)
+    if found.shared:
+        take("itl_ms", found.share(), groups, independent=False)
+    else:
+        spreads["itl_ms"] = spreads["gap_ms"]
+        if whole:
+            histograms["itl_ms"] = histograms["gap_ms"]
+            distributions["itl_ms"] = distribution(np.sort(found.ms))
+    return {name: spreads[name] for name in METRIC_SAYS}, stalled, distributions, histograms
 
 
-def _verdict(
-    generator: Mapping[str, Any], ttft_ms: Spread, due: int, answered: int, *, complete: bool
-) -> dict[str, Any]:
-    """Judge the generator: a run in which it was the bottleneck is invalid, and says why."""
-    lag_limit = round(max(_LAG_FLOOR_MS, _LAG_SHARE * (ttft_ms.p50 or 0.0)), 3)
-    why_lag = (
-        f"the larger of {_LAG_FLOOR_MS:g} ms and {_LAG_SHARE:.0%} of the median TTFT: "
-        "a time stamp is late by as much as the loop is"
-    )
-    rows = [
-        ("loop lag p99", "ms", lag_limit, _top(generator["lag_ms"]), why_lag),
-        ("late sends p99", "ms", lag_limit, _top(generator["late_ms"]) or 0.0, why_lag),
-        (
-            "CPU of the busiest worker",
-            "cores",
-            _CPU_LIMIT,
-            generator["cpu_share"],
-            "one event loop is one core: nearer to it, events queue before they are stamped",
-        ),
-    ]
-    limits = [
-        {
-            "name": name,
-            "unit": unit,
-            "limit": limit,
-            "got": got,
-            "ok": got is not None and got <= limit,
-            "why": why,
-        }
-        for name, unit, limit, got, why in rows
-    ]
-    reasons = [
-        f"{row['name']} is {row['got']:.3g} {row['unit']}, over its limit of {row['limit']:.3g}: "
-        "the generator was a bottleneck; use fewer streams, more workers or a quieter machine"
-        if row["got"] is not None
-        else f"{row['name']} was not recorded, so the generator's own error is unknown"
-        for row in limits
-        if not row["ok"]
-    ]
-    # First what makes all figures void, then what makes them wrong.
-    void = []
-    if not due:
-        void.append("the run ended before a request was due behind its warm-up: make it longer")
-    elif not answered:
-        void.append("no request was answered in full in the measured window")
-    if not complete:
-        void.append("the run was cut short")
-    reasons = [*void, *reasons]
-    return {"valid": not reasons, "reasons": reasons, "limits": limits}
-
-
-def _top(lag: Mapping[str, Any]) -> float | None:
-    """Give p99, or the maximum when there are too few samples for it."""
-    got = lag["p99"] if lag["p99"] is not None else lag["max"]
-    return None if got is None else float(got)
-
-
-def measure(
-    samples: Samples, generator: Generator, lag: tuple[NDArray[Any], NDArray[Any]]
-) -> LoadSummary:
-    """Derive all figures of a run from its samples and the generator's notes about itself."""
-    plan, records = generator.plan, samples.records
-    last_ns = int(records["due_ns"].max()) if len(records) else generator.start_ns
-    stop_ns = generator.stop_ns or max([last_ns, *(tick["at_ns"] for tick in generator.ticks)])
-    stop_ns = max(stop_ns, generator.start_ns + 1)
-    from_ns = min(generator.start_ns + round(plan.warm_up_s * 1e9), stop_ns - 1)
-    seconds = (stop_ns - from_ns) / 1e9
-    inside = (records["due_ns"] >= from_ns) & (records["due_ns"] <= stop_ns)
-    rows = records[inside]
-    answered = rows[rows["error"] == ErrorKind.NONE]
+def _part(samples: Samples, window: _Window, plan: LoadPlan, *, whole: bool) -> dict[str, Any]:
+    """Give the figures of all samples of a run, or of one kind of work."""
+    records = samples.records
+    rows = window.inside(records)
+    answered = where(rows, rows["error"] == ErrorKind.NONE)
     flawed = int((answered["flags"] & int(FINDINGS) != 0).sum())
     unfinished = int((rows["error"] == ErrorKind.UNFINISHED).sum())
-
-    values = metrics(rows, samples.stamps)
-    spreads = {name: spread(values[name]) for name in METRIC_SAYS}
-    lag_inside = lag[1][(lag[0] >= from_ns) & (lag[0] <= stop_ns)] / US_PER_MS
-    about = _generator(generator, samples, lag_inside, rows)
-
+    failed = len(rows) - len(answered) - unfinished
     end_at = records["sent_ns"] + records["end_us"].astype(np.int64) * 1000
     ended = (
         (records["error"] == ErrorKind.NONE)
         & (records["end_us"] != NEVER)
-        & (end_at >= from_ns)
-        & (end_at <= stop_ns)
+        & (end_at >= window.from_ns)
+        & (end_at <= window.to_ns)
     )
-    token_at = token_times(samples)
-    counted = token_count(records) / np.maximum(records["deltas"], 1)
-    weights = np.repeat(counted, records["deltas"])
-    tokens_in = float(weights[(token_at >= from_ns) & (token_at <= stop_ns)].sum())
-
-    with_usage = answered[answered["completion_tokens"] != NEVER]
-    differ = int((token_count(with_usage) != with_usage["deltas"]).sum())
-    costs = records["cost_nano_usd"][records["cost_nano_usd"] != NO_COST]
-    requests = {
-        "due": len(rows),
-        "answered": len(answered),
-        "clean": len(answered) - flawed,
-        "flawed": flawed,
-        "failed": len(rows) - len(answered) - unfinished,
-        "unfinished": unfinished,
-        "warm_up": int((records["due_ns"] < from_ns).sum()),
-        "reused": int((rows["flags"] & int(Flag.REUSED) != 0).sum()),
-        "retried": int((rows["flags"] & int(Flag.RETRIED) != 0).sum()),
-        "delayed": int((rows["flags"] & int(Flag.DELAYED) != 0).sum()),
-    }
-    warm_up = (
-        f"requests due in the first {plan.warm_up_s:g} s are left out of all figures "
-        f"but the series ({requests['warm_up']} of {len(records)})"
+    with_usage = where(
+        answered, (answered["completion_tokens"] != NEVER) & (answered["deltas"] > 0)
     )
-    wall_ns = generator.wall_ns
-    return LoadSummary(
-        plan=plan.as_json(),
-        started_at=dt.datetime.fromtimestamp(wall_ns / 1e9, dt.UTC).isoformat(timespec="seconds"),
-        window={
-            "from_s": round((from_ns - generator.start_ns) / 1e9, 3),
-            "to_s": round((stop_ns - generator.start_ns) / 1e9, 3),
-            "seconds": round(seconds, 3),
-            "warm_up": warm_up,
+    spreads, stalled, distributions, histograms = _spreads(rows, samples.stamps, whole=whole)
+    came = len(answered) + failed
+    bounds = share_interval(failed, came)
+    return {
+        "requests": {
+            "due": len(rows),
+            "answered": len(answered),
+            "clean": len(answered) - flawed,
+            "flawed": flawed,
+            "failed": failed,
+            "unfinished": unfinished,
+            "warm_up": int((records["due_ns"] < window.from_ns).sum()),
+            "cool_down": int(
+                (records["due_ns"] >= window.to_ns).sum() if window.to_ns < window.stop_ns else 0
+            ),
+            "reused": int((rows["flags"] & int(Flag.REUSED) != 0).sum()),
+            "retried": int((rows["flags"] & int(Flag.RETRIED) != 0).sum()),
+            "delayed": int((rows["flags"] & int(Flag.DELAYED) != 0).sum()),
         },
-        verdict=_verdict(
-            about,
-            spreads["ttft_ms"],
-            len(rows),
-            len(answered),
-            complete=generator.stop_ns is not None,
+        "failed": {
+            "share": round(failed / came, 6) if came else None,
+            "ci": bounds and [round(bound, 6) for bound in bounds],
+        },
+        "errors": tuple(
+            _counted(rows, {k: v for k, v in ERROR_SAYS.items() if k > 1}, flags=False)
         ),
-        notes=_notes(requests, differ, len(with_usage), spreads["ttft_ms"]),
-        requests=requests,
-        errors=tuple(_counted(rows, {k: v for k, v in ERROR_SAYS.items() if k > 1}, flags=False)),
-        findings=tuple(
+        "findings": tuple(
             _counted(answered, {k: v for k, v in FLAG_SAYS.items() if k in FINDINGS}, flags=True)
         ),
-        tokens={
+        "tokens": {
             "prompt": int(_known(answered["prompt_tokens"]).sum()),
             "completion": int(_known(answered["completion_tokens"]).sum()),
+            "reasoning": int(_known(answered["reasoning_tokens"]).sum()),
             "deltas": int(answered["deltas"].sum()),
             "compared": len(with_usage),
-            "differ": differ,
+            "differ": int((token_count(with_usage) != with_usage["deltas"]).sum()),
         },
-        rates={
-            "offered_per_s": plan.rate_per_s,
-            "due_per_s": round(len(rows) / seconds, 4),
-            "answered_per_s": round(int(ended.sum()) / seconds, 4),
-            "tokens_per_s": round(tokens_in / seconds, 3),
+        "rates": {
+            "due_per_s": round(len(rows) / window.seconds, 4),
+            "answered_per_s": round(int(ended.sum()) / window.seconds, 4),
+            "tokens_per_s": round(
+                tokens_between(samples, window.from_ns, window.to_ns) / window.seconds, 3
+            ),
         },
-        cost_usd=f"{Decimal(int(costs.sum())).scaleb(-9):f}" if len(costs) else None,
-        metrics=spreads,
-        goodput=goodput(rows, plan.slos, seconds),
+        "cost": cost(records, plan.prices),
+        "metrics": spreads,
+        "stalls": stalled,
+        "goodput": goodput(rows, plan.slos, window.seconds),
+        "distributions": distributions,
+        "histograms": histograms,
+    }
+
+
+def _works(samples: Samples, window: _Window, plan: LoadPlan) -> tuple[dict[str, Any], ...]:
+    """Give the figures of each kind of work, where there is more than one."""
+    if len(plan.work) < 2:  # one kind of work is the whole
+        return ()
+    made = []
+    for place, name in enumerate(_titles(plan.work)):
+        own = samples.records[samples.records["work"] == place]
+        part = _part(Samples(own, samples.stamps), window, plan, whole=False)
+        del part["distributions"], part["histograms"]
+        made.append({"name": name, **part})
+    return tuple(made)
+
+
+def _titles(tables: tuple[Mapping[str, Any], ...]) -> list[str]:
+    """Name the works of a plan, each differently, in their order."""
+    names: list[str] = []
+    for table in tables:
+        name = str(table.get("name") or table.get("kind") or "chat-stream")
+        names.append(name if name not in names else f"{name} ({len(names) + 1})")
+    return names
+
+
+def measure(
+    samples: Samples,
+    generator: Generator,
+    lag: tuple[NDArray[Any], NDArray[Any]],
+    calibration: Mapping[str, Any] | None = None,
+) -> LoadSummary:
+    """Derive all figures of a run from its samples and the generator's notes about itself."""
+    plan, records = generator.plan, samples.records
+    window = _window(generator, records)
+    part = _part(samples, window, plan, whole=True)
+    rows = window.inside(records)
+    inside = (lag[0] >= window.from_ns) & (lag[0] <= window.to_ns)
+    about = generator_figures(generator, samples, lag[1][inside] / US_PER_MS, rows)
+    from_s, to_s = window.since_start_s(window.from_ns), window.since_start_s(window.to_ns)
+    delivered = stimulus(plan, rows, from_s, to_s)
+    requests, ttft = part["requests"], part["metrics"]["ttft_ms"]
+    started = dt.datetime.fromtimestamp(generator.wall_ns / 1e9, dt.UTC)
+    part["rates"] = {"offered_per_s": plan.rate_per_s, **part["rates"]}
+    return LoadSummary(
+        verdict=verdict(
+            about,
+            ttft,
+            requests["due"],
+            requests["answered"],
+            complete=generator.stop_ns is not None,
+            delivered=delivered,
+        ),
+        plan=plan.as_json(),
+        started_at=started.isoformat(timespec="seconds"),
+        window={
+            "from_s": from_s,
+            "to_s": to_s,
+            "seconds": round(window.seconds, 3),
+            "warm_up": _cut(window, requests, len(records)),
+        },
+        notes=_notes(part),
+        works=_works(samples, window, plan),
+        stimulus=delivered,
         generator=about,
-        series=series(samples, generator.start_ns, stop_ns, lag),
-        distributions={
-            name: distribution(values[name]) for name in ("ttft_ms", "itl_ms", "e2e_ms")
-        },
+        calibration=calibration,
+        series=series(samples, generator.start_ns, window.stop_ns, lag),
+        **part,
+    )
+
+
+def _cut(window: _Window, requests: Mapping[str, int], count: int) -> str:
+    """Say what is left out of the figures."""
+    said = [f"the first {window.since_start_s(window.from_ns):g} s"]
+    left_out = requests["warm_up"]
+    if window.to_ns < window.stop_ns:
+        said.append(f"the last {(window.stop_ns - window.to_ns) / 1e9:g} s")
+        left_out += requests["cool_down"]
+    return (
+        f"requests due in {' and '.join(said)} are left out of all figures but the series and the "
+        f"cost ({left_out} of {count})"
     )
 
 
@@ -343,10 +405,9 @@ def _known(counts: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray(counts[counts != NEVER], np.int64)
 
 
-def _notes(
-    requests: Mapping[str, int], differ: int, compared: int, ttft: Spread
-) -> tuple[str, ...]:
+def _notes(part: Mapping[str, Any]) -> tuple[str, ...]:
     """Say what a reader must know beside the figures."""
+    requests, tokens, ttft = part["requests"], part["tokens"], part["metrics"]["ttft_ms"]
     notes = []
     if requests["delayed"]:
         notes.append(
@@ -360,12 +421,12 @@ def _notes(
         )
     if requests["retried"]:
         notes.append(f"{requests['retried']} requests met a kept connection that had just closed.")
-    if differ:
+    if tokens["differ"]:
         notes.append(
-            f"Usage and the count of events with output differ in {differ} of {compared} answers; "
-            "TPOT and tokens/s go by usage."
+            f"Usage and the count of events with output differ in {tokens['differ']} of "
+            f"{tokens['compared']} answers; TPOT and tokens/s go by usage."
         )
-    if 0 < ttft.n < 100:
+    if 0 < ttft.n < 100:  # as spread has it
         notes.append(f"TTFT has {ttft.n} samples: too few for a p99.")
     return tuple(notes)
 
@@ -373,14 +434,16 @@ def _notes(
 def read_generator(folder: Path) -> Generator:
     """Read what the generator's processes wrote about themselves; a torn last line is left out."""
     rows: list[dict[str, Any]] = []
-    paths = sorted(folder.glob("generator.*.jsonl"))
-    for path in paths:
+    shifts = {boot.hex(): shift for boot, shift in clock_shifts(folder).items()}
+    for path in sorted(folder.glob("generator.*.jsonl")):
+        shift = 0
         for line in path.read_bytes().split(b"\n"):
             try:
                 row = json.loads(line)
             except ValueError:
                 continue
-            rows.append({**row, "worker": path.name.split(".")[1]})
+            shift = shifts.get(row.get("boot", ""), shift)
+            rows.append({**row, "worker": path.name.split(".")[1], "at_ns": row["at_ns"] + shift})
     starts = [row for row in rows if row["kind"] == "start"]
     if not starts:
         raise UsageError(
@@ -404,4 +467,17 @@ def read_generator(folder: Path) -> Generator:
 
 def measure_folder(folder: Path) -> LoadSummary:
     """Read a run's folder and measure it; works as well on what a crash has left."""
-    return measure(read_samples(folder), read_generator(folder), read_lag(folder))
+    calibration = None
+    path = folder / "calibration.json"
+    if path.exists():
+        calibration = json.loads(path.read_text("utf-8"))
+    return measure(read_samples(folder), read_generator(folder), read_lag(folder), calibration)
+
+
+def merged(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Histogram]:
+    """Merge the histograms of several runs (``load.json``): exactly those of all their requests."""
+    made: dict[str, Histogram] = {}
+    for summary in summaries:
+        for name, row in summary["histograms"].items():
+            made.setdefault(name, Histogram()).merge(Histogram.from_json(row))
+    return made

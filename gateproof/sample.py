@@ -9,6 +9,9 @@ Rules. Writing needs the standard library only (a worker never pays for numpy); 
 arrays. ``due_ns`` and ``sent_ns`` are CLOCK_MONOTONIC in nanoseconds. All other times are
 microseconds since ``sent_ns`` in 32 bits: a resolution of 1 us, and what lies beyond 71.5 minutes
 is kept as 71.5 minutes. Statistics are never stored: they are derived from these files.
+Each file's header names both clocks and the boot that they belong to: times of several hosts are
+read on the clock of one, as well as the hosts' wall clocks agree.
+(Long, because the layout, its writer and its reader are best checked side by side.)
 """
 
 import os
@@ -19,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateproof.errors import UsageError
 
@@ -39,6 +42,8 @@ __all__ = [
     "Sample",
     "SampleWriter",
     "Samples",
+    "boot_id",
+    "clock_shifts",
     "read_lag",
     "read_samples",
     "sample_dtype",
@@ -49,7 +54,8 @@ NEVER: Final = 0xFFFF_FFFF
 
 _LATEST: Final = NEVER - 1
 _FLUSH_BYTES: Final = 64 * 1024  # one write per about 680 records
-_HEADER: Final = struct.Struct("<8sHHIqqII24x")  # 64 bytes
+_HEADER: Final = struct.Struct("<8sHHIqqII16s8x")  # 64 bytes
+_BOOT_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 _VERSION: Final = 1
 
 
@@ -224,6 +230,14 @@ class Sample:
     retry_after_ms: int = NEVER
 
 
+def boot_id() -> bytes:
+    """Name the boot that CLOCK_MONOTONIC counts from, in 16 bytes; zeros where it has no name."""
+    try:
+        return bytes.fromhex(_BOOT_FILE.read_text("ascii").strip().replace("-", ""))[:16]
+    except (OSError, ValueError):
+        return bytes(16)
+
+
 class Appender:
     """An append-only file of fixed-width items behind a header that says what they are."""
 
@@ -234,7 +248,7 @@ class Appender:
         if os.fstat(self._file).st_size == 0:
             head = (magic, _VERSION, _HEADER.size, item_size)
             self._pending += _HEADER.pack(
-                *head, time.time_ns(), time.monotonic_ns(), os.getpid(), unit_ns
+                *head, time.time_ns(), time.monotonic_ns(), os.getpid(), unit_ns, boot_id()
             )
 
     def append(self, data: bytes) -> bool:
@@ -371,7 +385,7 @@ def _body(path: Path, magic: bytes, item_size: int) -> tuple[int, int]:
         head = file.read(_HEADER.size)
     if len(head) < _HEADER.size:
         return 0, 0
-    found, version, header_size, size, _, _, _, _ = _HEADER.unpack(head)
+    found, version, header_size, size = _HEADER.unpack(head)[:4]
     if (found, version, size) != (magic, _VERSION, item_size):
         raise UsageError(
             f"{path} is not a load sample file of this version.",
@@ -381,27 +395,83 @@ def _body(path: Path, magic: bytes, item_size: int) -> tuple[int, int]:
     return header_size, (path.stat().st_size - header_size) // size
 
 
+def _clock(path: Path) -> tuple[bytes, int] | None:
+    """Give the boot of a file's clock, and how far the wall clock was ahead of it."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER.size)
+    if len(head) < _HEADER.size:
+        return None
+    _, _, _, _, wall_ns, monotonic_ns, _, _, boot = _HEADER.unpack(head)
+    return boot, wall_ns - monotonic_ns
+
+
+def clock_shifts(folder: Path) -> dict[bytes, int]:
+    """Give what to add to the times of each boot, so that all are on the first worker's clock.
+
+    Workers of one host share a clock, and need no shift; between hosts it is as good as their wall
+    clocks are.
+    """
+    ahead: dict[bytes, int] = {}
+    for path in (*sorted(folder.glob("samples.*.bin")), *sorted(folder.glob("lag.*.bin"))):
+        clock = _clock(path)
+        if clock is not None:
+            ahead.setdefault(*clock)
+    first = next(iter(ahead.values()), 0)
+    return {boot: offset - first for boot, offset in ahead.items()}
+
+
+def _shift_of(path: Path, shifts: dict[bytes, int]) -> int:
+    """Give what to add to the times of one file."""
+    clock = _clock(path)
+    return shifts.get(clock[0], 0) if clock is not None else 0
+
+
+def _fill(into: "NDArray[Any]", path: Path, start: int) -> None:
+    """Read items into an array, without a copy between."""
+    if not len(into):
+        return
+    with path.open("rb") as file:
+        file.seek(start)
+        file.readinto(into.view("u1").data)
+
+
 def read_samples(folder: Path) -> Samples:
-    """Read all workers' samples of a run, to the last whole record of each."""
+    """Read all workers' samples of a run, to the last whole record of each, in order of due.
+
+    A million requests of 64 tokens take 0.35 GB: nothing is held twice but the records.
+    """
     import numpy as np  # noqa: PLC0415  # the writer's process never loads numpy
 
     dtype = sample_dtype()
-    records, stamps = [np.empty(0, dtype)], [np.empty(0, np.uint32)]
-    before = lost = 0
-    for path in sorted(folder.glob("samples.*.bin")):
-        start, count = _body(path, b"GPSAMPLE", RECORD_SIZE)
-        rows = np.fromfile(path, dtype, count=count, offset=start) if count else records[0]
-        stamp_path = path.with_name(path.name.replace("samples.", "stamps.", 1))
-        start, count = _body(stamp_path, b"GPSTAMPS", 4) if stamp_path.exists() else (0, 0)
-        marks = np.fromfile(stamp_path, "<u4", count=count, offset=start) if count else stamps[0]
-        whole = rows["stamps_at"] + rows["deltas"] <= count
-        lost += int(len(rows) - whole.sum())
-        rows = rows[whole]
-        rows["stamps_at"] += np.uint64(before)
-        before += len(marks)
-        records.append(rows)
-        stamps.append(marks)
-    return Samples(np.concatenate(records), np.concatenate(stamps), lost)
+    shifts = clock_shifts(folder)
+    paths = sorted(folder.glob("samples.*.bin"))
+    marks = [path.with_name(path.name.replace("samples.", "stamps.", 1)) for path in paths]
+    rows_of = [_body(path, b"GPSAMPLE", RECORD_SIZE) for path in paths]
+    marks_of = [_body(path, b"GPSTAMPS", 4) if path.exists() else (0, 0) for path in marks]
+    records = np.empty(sum(count for _, count in rows_of), dtype)
+    stamps = np.empty(sum(count for _, count in marks_of), "<u4")
+    keep = np.ones(len(records), bool)
+    row_at = mark_at = 0
+    for place, path in enumerate(paths):
+        start, count = rows_of[place]
+        mark_start, mark_count = marks_of[place]
+        rows = records[row_at : row_at + count]
+        _fill(rows, path, start)
+        _fill(stamps[mark_at : mark_at + mark_count], marks[place], mark_start)
+        keep[row_at : row_at + count] = rows["stamps_at"] + rows["deltas"] <= mark_count
+        rows["stamps_at"] += np.uint64(mark_at)
+        shift = _shift_of(path, shifts)
+        if shift:
+            rows["due_ns"] += shift
+            rows["sent_ns"] += shift
+        row_at += count
+        mark_at += mark_count
+    lost = int(len(records) - keep.sum())
+    order = np.argsort(records["due_ns"], kind="stable")
+    order = order[keep[order]]
+    if not np.array_equal(order, np.arange(len(records))):
+        records = records[order]
+    return Samples(records, stamps, lost)
 
 
 def read_lag(folder: Path) -> "tuple[NDArray[np.int64], NDArray[np.uint32]]":
@@ -409,10 +479,13 @@ def read_lag(folder: Path) -> "tuple[NDArray[np.int64], NDArray[np.uint32]]":
     import numpy as np  # noqa: PLC0415  # the writer's process never loads numpy
 
     dtype = np.dtype([("due_ns", "<i8"), ("late_us", "<u4"), ("pad", "<u4")])
+    shifts = clock_shifts(folder)
     parts = [np.empty(0, dtype)]
     for path in sorted(folder.glob("lag.*.bin")):
         start, count = _body(path, b"GPLAGLAG", dtype.itemsize)
         if count:
-            parts.append(np.fromfile(path, dtype, count=count, offset=start))
+            part = np.fromfile(path, dtype, count=count, offset=start)
+            part["due_ns"] += _shift_of(path, shifts)
+            parts.append(part)
     ticks = np.concatenate(parts)
     return ticks["due_ns"], ticks["late_us"]

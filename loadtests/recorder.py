@@ -23,7 +23,7 @@ from typing import IO, Any, Final
 import gevent
 
 from gateproof.plan import LoadPlan
-from gateproof.sample import ErrorKind, LagWriter, SampleWriter
+from gateproof.sample import ErrorKind, LagWriter, SampleWriter, boot_id
 
 from .answer import Answer
 from .pace import Alarm
@@ -82,6 +82,7 @@ class Recorder:
             kind="start",
             at_ns=self._start_ns,
             wall_ns=time.time_ns(),
+            boot=boot_id().hex(),
             plan=self._plan.as_json(),
             python=sys.version.split()[0],
             gevent=gevent.__version__,

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateproof.errors import UsageError
-from gateproof.latency import METRIC_SAYS, distribution, spread
-from gateproof.measure import LoadSummary, measure_folder
+from gateproof.histogram import Histogram
+from gateproof.latency import METRIC_SAYS
+from gateproof.measure import LoadSummary, measure_folder, merged
 from gateproof.plan import parse_slos
 from gateproof.sample import ErrorKind, Flag, LagWriter, Sample, SampleWriter
+from gateproof.spread import distribution, histogram_of, spread
 
 MS = 1_000_000
 S = 1000 * MS
@@ -31,19 +35,22 @@ def _run(
     lag_ms: float = 0.1,
     cpu: float = 0.2,
     stop: bool = True,
+    worker: str = "7",
+    streams: Callable[[int], bool] = lambda _number: True,
+    stamps: Callable[[int, list[int]], list[int]] = lambda _number, times: times,
 ) -> LoadSummary:
     """Write and measure ten seconds: 20 requests/s, sent 1 ms late, TTFT 100 ms, 20 ms a token."""
-    writer, lag = SampleWriter(folder, "7"), LagWriter(folder, "7")
+    writer, lag = SampleWriter(folder, worker), LagWriter(folder, worker)
     for number in range(count):
         due = START + number * 50 * MS
         sent = due + MS
-        stamps = [sent + (100 + 20 * index) * MS for index in range(tokens)]
+        times = [sent + (100 + 20 * index) * MS for index in range(tokens)]
         sample = Sample(due_ns=due, sent_ns=sent, status=200, completion_tokens=tokens)
         sample.first_byte_ns = sample.first_event_ns = sent + 90 * MS
-        sample.first_token_ns, sample.last_token_ns = stamps[0], stamps[-1]
-        sample.end_ns = stamps[-1] + 5 * MS
+        sample.first_token_ns, sample.last_token_ns = times[0], times[-1]
+        sample.end_ns = times[-1] + 5 * MS
         change(number, sample)
-        writer.add(sample, stamps)
+        writer.add(sample, stamps(number, times) if streams(number) else [])
     for tick in range(1000):
         lag.add(START + tick * 10 * MS, round(lag_ms * MS))
     writer.close()
@@ -58,7 +65,7 @@ def _run(
     if stop:
         rows.append({"kind": "stop", "at_ns": START + 10 * S})
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "generator.7.jsonl").write_text(text + '{"kind": "ti')
+    (folder / f"generator.{worker}.jsonl").write_text(text + '{"kind": "ti')
     return measure_folder(folder)
 
 
@@ -73,6 +80,8 @@ def test_known_run(tmp_path: Path) -> None:
         "content_ms": 100.0,
         "first_byte_ms": 90.0,
         "first_event_ms": 90.0,
+        "after_first_byte_ms": 10.0,
+        "reasoning_ms": None,
         "gap_ms": 20.0,
         "itl_ms": 20.0,
         "tpot_ms": 20.0,
@@ -180,6 +189,7 @@ def test_goodput_counts_requests_inside_all_slos(tmp_path: Path) -> None:
         "n": 135,
         "good": 45,
         "share": 0.333333,
+        "ci": [0.259397, 0.416492],
         "per_s": 5.0,
         "missed": {"ttft_ms": 90, "e2e_ms": 45},
     }
@@ -270,3 +280,134 @@ def test_empty_folder_is_refused(tmp_path: Path) -> None:
     """A folder without a run is answered with what to do."""
     with pytest.raises(UsageError, match="holds no load run"):
         measure_folder(tmp_path)
+
+
+def test_works_are_told_apart(tmp_path: Path) -> None:
+    """With two kinds of work each has its own figures; one in one piece has no TTFT to hold."""
+
+    def mixed(number: int, sample: Sample) -> None:
+        sample.work = number % 2
+        sample.prompt_tokens = 10
+        if sample.work:
+            sample.first_token_ns = sample.last_token_ns = 0
+            sample.end_ns = sample.sent_ns + 900 * MS
+
+    plan = {
+        "work": [{"kind": "chat-stream"}, {"kind": "chat", "name": "whole"}],
+        "slos": {"ttft_ms": 500, "e2e_ms": 1000},
+        "prices": {"prompt": 1.0, "completion": 2.5},
+    }
+    got = _run(tmp_path, mixed, plan=plan, streams=lambda number: number % 2 == 0)
+    stream, whole = got.works
+
+    assert [work["name"] for work in got.works] == ["chat-stream", "whole"]
+    assert (stream["metrics"]["ttft_ms"].p50, whole["metrics"]["ttft_ms"].n) == (100.0, 0)
+    assert (stream["metrics"]["e2e_ms"].p50, whole["metrics"]["e2e_ms"].p50) == (185.0, 900.0)
+    assert [work["requests"]["answered"] for work in got.works] == [90, 90]
+    assert [work["goodput"]["share"] for work in got.works] == [1.0, 1.0]
+    assert stream["rates"]["tokens_per_s"] == pytest.approx(50, rel=0.02)
+    assert whole["rates"]["tokens_per_s"] == pytest.approx(50, rel=0.07)
+    assert got.cost["usd"] == "0.004500000"  # 200 x (10 x 1.0 + 5 x 2.5) millionths
+    assert (got.cost["source"], got.cost["priced"], got.cost["unpriced"]) == ("prices", 200, 0)
+    assert json.loads(json.dumps(got.as_json())) == got.as_json()
+
+
+def test_cool_down_is_cut(tmp_path: Path) -> None:
+    """Requests due in the last seconds are left out like those of the warm-up, and it is said."""
+    got = _run(tmp_path, plan={"cool_down_s": 2.0})
+
+    assert (got.requests["due"], got.requests["warm_up"], got.requests["cool_down"]) == (
+        140,
+        20,
+        40,
+    )
+    assert got.window["to_s"] == 8.0
+    assert "the first 1 s and the last 2 s are left out" in got.window["warm_up"]
+
+
+def test_stalls_are_counted(tmp_path: Path) -> None:
+    """A gap beyond a second and ten times its stream's median is a stall; the longest is named."""
+
+    def stamps(number: int, times: list[int]) -> list[int]:
+        late = {0: 3 * S, 1: 900 * MS}.get(number % 50, 0)
+        return [*times[:-1], times[-1] + late]
+
+    got = _run(tmp_path, tokens=20, stamps=stamps)
+
+    assert got.stalls == {"count": 3, "streams": 3, "of_streams": 180, "longest_ms": 3020.0}
+
+
+def test_percentiles_have_intervals(tmp_path: Path) -> None:
+    """Every percentile that the samples bear out has its interval; a p99 of 180 has none."""
+
+    def slower(number: int, sample: Sample) -> None:
+        sample.first_token_ns += (number * 7919 % 100) * MS
+
+    ci = _run(tmp_path, slower).metrics["ttft_ms"].ci
+
+    assert ci["p50"] == pytest.approx((142.0, 157.0), abs=5)
+    assert ci["p99"] is None
+
+
+@pytest.mark.parametrize(
+    ("count", "valid"), [(200, True), (180, False)], ids=["as planned", "a tenth missing"]
+)
+def test_delivered_load_is_held_to_the_plan(tmp_path: Path, count: int, valid: bool) -> None:  # noqa: FBT001  # a column of the table
+    """Arrivals that did not come, though they were planned, make the run invalid."""
+    got = _run(tmp_path, count=count, plan={"rate_per_s": 20.0, "arrivals": "constant"})
+
+    assert got.valid == valid
+    assert got.stimulus is not None
+    assert got.stimulus["planned"] == 180.0
+    assert valid or "arrivals off the plan" in got.verdict["says"]
+
+
+def test_own_socket_errors_are_invalid(tmp_path: Path) -> None:
+    """Requests that failed for want of a port or a file of the generator's are not the target's."""
+
+    def local(number: int, sample: Sample) -> None:
+        if number == 50:
+            sample.error = ErrorKind.LOCAL
+
+    got = _run(tmp_path, local)
+
+    assert got.verdict["says"].startswith("INVALID: own socket errors is 1 requests")
+
+
+def test_histograms_of_runs_merge_exactly(tmp_path: Path) -> None:
+    """The merged histograms of two runs are those of one run with all of their requests."""
+
+    def spoil(number: int, sample: Sample) -> None:
+        sample.first_token_ns += number * 12_345
+
+    folders = [tmp_path / "a", tmp_path / "b", tmp_path / "both"]
+    for folder in folders:
+        folder.mkdir()
+    first = _run(folders[0], spoil, worker="1").as_json()
+    second = _run(folders[1], count=150, worker="2").as_json()
+    for folder in folders[:2]:
+        for path in folder.iterdir():
+            (folders[2] / path.name).write_bytes(path.read_bytes())
+    both = measure_folder(folders[2]).as_json()
+
+    assert merged([first, second]) == merged([both])
+    assert merged([both])["ttft_ms"].n == first["metrics"]["ttft_ms"]["n"] + 130
+
+
+def test_a_large_run_is_measured_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are the same however small the blocks are that they are worked out in."""
+    whole = _run(tmp_path, tokens=9).as_json()
+    monkeypatch.setattr("gateproof.latency._BLOCK", 50)
+    monkeypatch.setattr("gateproof.spread._CHUNK", 7)
+
+    assert measure_folder(tmp_path).as_json() == whole
+
+
+@given(st.lists(st.integers(0, 2**50), min_size=1, max_size=50))
+def test_many_are_counted_like_one(values: list[int]) -> None:
+    """Counting an array gives the histogram that counting one by one gives."""
+    one = Histogram()
+    for ns in values:
+        one.add(ns)
+
+    assert histogram_of(np.array(values, np.float64), 1.0) == one

@@ -1,5 +1,6 @@
 """Samples are kept to the last whole record, at 96 bytes a request."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from gateproof.sample import (
     LagWriter,
     Sample,
     SampleWriter,
+    boot_id,
+    clock_shifts,
     read_lag,
     read_samples,
     sample_dtype,
@@ -61,7 +64,7 @@ def test_workers_are_joined(tmp_path: Path) -> None:
     _write(tmp_path, "1", 2)
     _write(tmp_path, "2", 1)
 
-    assert read_samples(tmp_path).records["stamps_at"].tolist() == [0, 2, 4]
+    assert sorted(read_samples(tmp_path).records["stamps_at"].tolist()) == [0, 2, 4]
 
 
 @pytest.mark.parametrize("cut", [1, 50, 95], ids=["one-byte", "half", "all-but-one"])
@@ -106,7 +109,7 @@ def test_appending_goes_on(tmp_path: Path) -> None:
     _write(tmp_path, "1", 2)
     _write(tmp_path, "1", 1)
 
-    assert read_samples(tmp_path).records["stamps_at"].tolist() == [0, 2, 4]
+    assert sorted(read_samples(tmp_path).records["stamps_at"].tolist()) == [0, 2, 4]
 
 
 def test_lag_round_trip(tmp_path: Path) -> None:
@@ -117,6 +120,37 @@ def test_lag_round_trip(tmp_path: Path) -> None:
     due, late = read_lag(tmp_path)
 
     assert (due.tolist(), late.tolist()) == ([1000], [250])
+
+
+def test_hosts_are_read_on_one_clock(tmp_path: Path) -> None:
+    """Times of a host that booted later are shifted by the wall clocks; one host's are not."""
+    for worker, boot, monotonic_ns in (
+        ("1", b"a" * 16, 100),
+        ("2", b"b" * 16, 7),
+        ("3", b"a", 100),
+    ):
+        _write(tmp_path, worker, 1)
+        path = tmp_path / f"samples.{worker}.bin"
+        data = bytearray(path.read_bytes())
+        data[16:32] = struct.pack("<qq", 1_000_000, monotonic_ns)
+        data[40:56] = boot.ljust(16, b"a")
+        path.write_bytes(data)
+        lag = LagWriter(tmp_path, worker)
+        lag.add(1000, 0)
+        lag.close()
+        lag_path = tmp_path / f"lag.{worker}.bin"
+        lag_path.write_bytes(b"GPLAGLAG" + lag_path.read_bytes()[8:16] + data[16:64]
+                             + lag_path.read_bytes()[64:])  # fmt: skip
+
+    assert clock_shifts(tmp_path) == {b"a" * 16: 0, b"b" * 16: 93}
+    assert (read_samples(tmp_path).records["due_ns"] - 10**12 + MS).tolist() == [0, 0, 93]
+    assert sorted(read_lag(tmp_path)[0].tolist()) == [1000, 1000, 1093]
+
+
+def test_boot_has_one_name() -> None:
+    """The name of this boot is the same each time."""
+    assert boot_id() == boot_id()
+    assert len(boot_id()) == 16
 
 
 def test_every_kind_is_explained() -> None:

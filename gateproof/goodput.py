@@ -1,0 +1,95 @@
+"""What a load run's answers were worth: the share inside all SLOs, and what they cost.
+
+Rules. Goodput is judged from due, since that is what a user waits. A request that failed is
+outside; one that the end of the run cut off is not counted. An SLO about tokens does not bind an
+answer that came in one piece. Money is decimal: whole nano-dollars from the target's own cost
+fields, else from the operator's price table, and which of them is said.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateproof.interval import share_interval
+from gateproof.latency import NS_PER_MS, US_PER_MS, first_us, token_count, where
+from gateproof.sample import NEVER, NO_COST, ErrorKind
+
+__all__ = ["cost", "goodput"]
+
+_OF_TOKENS: Final = ("ttft_ms", "content_ms", "tpot_ms")
+_MILLION: Final = 10**6
+
+
+def goodput(rows: NDArray[np.void], slos: Mapping[str, float], seconds: float) -> Any:
+    """Count the requests inside all SLOs; None without any SLO."""
+    if not slos:
+        return None
+    rows = where(rows, rows["error"] != ErrorKind.UNFINISHED)
+    tokens = np.maximum(token_count(rows) - 1, 1)
+    first = first_us(rows)
+    wait_ms = np.maximum(rows["sent_ns"] - rows["due_ns"], 0) / NS_PER_MS
+    last = np.where(rows["last_token_us"] == NEVER, first, rows["last_token_us"])
+    values = {
+        "ttft_ms": wait_ms + first / US_PER_MS,
+        "content_ms": wait_ms + rows["first_token_us"] / US_PER_MS,
+        "tpot_ms": (last.astype(np.float64) - first) / US_PER_MS / tokens,
+        "e2e_ms": wait_ms + rows["end_us"] / US_PER_MS,
+    }
+    answered = rows["error"] == ErrorKind.NONE
+    whole = answered & (first == NEVER)  # a stream without a token is an error
+    inside = {
+        name: answered & ((values[name] <= limit) | (whole & (name in _OF_TOKENS)))
+        for name, limit in slos.items()
+    }
+    good = int(np.logical_and.reduce(list(inside.values())).sum())
+    return {
+        "slos": dict(slos),
+        "n": len(rows),
+        "good": good,
+        "share": round(good / len(rows), 6) if len(rows) else None,
+        "ci": _rounded(share_interval(good, len(rows))),
+        "per_s": round(good / seconds, 4),
+        "missed": {name: int(len(rows) - hit.sum()) for name, hit in inside.items()},
+    }
+
+
+def _rounded(bounds: tuple[float, float] | None) -> list[float] | None:
+    return bounds and [round(bound, 6) for bound in bounds]
+
+
+def cost(records: NDArray[np.void], prices: Mapping[str, float]) -> dict[str, Any]:
+    """Sum up what all requests cost, warm-up included, and say where the prices are from."""
+    named = records["cost_nano_usd"] != NO_COST
+    nano = int(records["cost_nano_usd"][named].sum())
+    usd = Decimal(nano).scaleb(-9)
+    rest = where(records, ~named)
+    used = where(rest, (rest["completion_tokens"] != NEVER) | (rest["prompt_tokens"] != NEVER))
+    reckoned = len(used) if prices else 0
+    if prices:
+        for field, name in (("prompt_tokens", "prompt"), ("completion_tokens", "completion")):
+            counts = used[field][used[field] != NEVER]
+            price = Decimal(str(prices.get(name, 0)))
+            usd += price * int(counts.sum(dtype=np.int64)) / _MILLION
+    count = int(named.sum())
+    sources = [("answers", count), ("prices", reckoned)]
+    source = " and ".join(name for name, many in sources if many) or None
+    says = {
+        None: "no answer named a cost, and no prices were given",
+        "answers": "as the answers themselves say",
+        "prices": "reckoned from the usage of the answers and the prices of the scenario",
+        "answers and prices": "as the answers say, and by the scenario's prices where they do not",
+    }[source]
+    answered = int((records["error"] == ErrorKind.NONE).sum())
+    return {
+        "usd": f"{usd:f}" if source else None,
+        "per_1000_requests_usd": f"{usd * 1000 / answered:.6f}" if source and answered else None,
+        "source": source,
+        "priced": count + reckoned,
+        "unpriced": answered
+        - int((records["error"][named] == ErrorKind.NONE).sum())
+        - (int((used["error"] == ErrorKind.NONE).sum()) if prices else 0),
+        "says": says,
+    }
