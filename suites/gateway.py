@@ -1,5 +1,6 @@
 """Checks of the gateway between: what it passes on, whole, at once, and to nobody else."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -83,7 +84,7 @@ def test_finish_reason_is_the_upstreams(seen: Transcript) -> None:
         )
 
 
-@check("gateway.messages-forwarded", on=[up.MESSAGES])
+@check("gateway.messages-forwarded", on=[up.MESSAGES, up.TOOL_RESULT])
 def test_messages_reach_the_upstream(seen: Transcript) -> None:
     """The messages reach the upstream in number, order, role and text as the client sent them."""
     wanted = [_plain_message(item) for item in seen[0].ask.value["messages"]]
@@ -97,7 +98,7 @@ def _plain_message(message: Mapping[str, Any]) -> tuple[str, str]:
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(str(part.get("text")) for part in openai.objects(content))
-    return ("system" if role == "developer" else role, str(content))
+    return ("system" if role == "developer" else role, "" if content is None else str(content))
 
 
 _ALIASES = {"max_tokens": ("max_tokens", "max_completion_tokens")}
@@ -268,6 +269,15 @@ def _expect_flowing(exchange: Exchange, entries: Sequence[Mapping[str, Any]], at
         spread_ns >= paced_ns / 2,
         wanted=f"text that comes over about {paced_ns / 1e6:.0f} ms, as the upstream paces it",
         got=f"{len(arrivals)} chunks within {spread_ns / 1e6:.0f} ms",
+        at=at,
+    )
+    moments = 1 + sum(
+        later - earlier >= up.APART_NS for earlier, later in itertools.pairwise(arrivals)
+    )
+    expect(
+        moments * up.BURST > len(arrivals),
+        wanted=f"text that comes token by token, as the upstream sends one every {up.ITL_MS} ms",
+        got=f"{len(arrivals)} chunks in {moments} bursts over {spread_ns / 1e6:.0f} ms",
         at=at,
     )
     late_ns = 0

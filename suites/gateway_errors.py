@@ -87,6 +87,27 @@ def test_upstreams_status_keeps_its_class(seen: Transcript) -> str:
     return ", ".join(told)
 
 
+@check("err.context-length", on=[up.CONTEXT_LENGTH])
+def test_too_long_conversation_is_told_by_its_code(seen: Transcript) -> str:
+    """A prompt longer than the model's context gives 400 with the code context_length_exceeded."""
+    _, exchange, at = places(seen)[0]
+    got = openai.response(exchange)
+    if got.status < 400:
+        raise Untestable(f"the refusal has status {got.status} (see err.not-200)")
+    expect(got.status == 400, wanted="status 400, as the upstream gave", got=shown(got), at=at)
+    value = body_value(exchange)
+    error = value.get("error") if isinstance(value, dict) else None
+    if not isinstance(error, dict):
+        return "400, and no code to read (see gateway.upstream-error-envelope)"
+    expect(
+        error.get("code") == "context_length_exceeded",
+        wanted="error.code context_length_exceeded, as the upstream gave",
+        got=shown(got),
+        at=at,
+    )
+    return "400 with its code"
+
+
 @check("gateway.upstream-error-envelope", on=[up.STATUSES, up.ODD_ERRORS])
 def test_upstreams_error_has_the_profiles_envelope(seen: Transcript) -> str:
     """An error of the upstream reaches the client in the profile's envelope, whatever its form."""

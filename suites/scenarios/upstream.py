@@ -9,6 +9,7 @@ client was done by the gateway. Where the upstream is odd but legal, the same is
 oddity (``control``): what differs between the two was done by the gateway's reader.
 """
 
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +19,13 @@ from gateproof.target import origin_of
 from gateproof.transcript import Ask, Exchange
 
 __all__ = [
+    "APART_NS",
+    "BURST",
     "CANCEL",
     "CANCEL_EARLY",
     "CODEPOINTS",
     "COMMENTS",
+    "CONTEXT_LENGTH",
     "CRLF",
     "CUT",
     "EXTRA_FIELDS",
@@ -51,6 +55,7 @@ __all__ = [
     "TOKENS",
     "TOOLS",
     "TOOL_ARGUMENTS",
+    "TOOL_RESULT",
     "USAGE",
     "USAGE_COUNTS",
     "WEATHER",
@@ -65,6 +70,8 @@ PAUSE_MS = 2000  # a pause that any gateway must bear: reasoning models pause te
 ITL_MS = 40
 PACE = f"itl={ITL_MS}"
 TOKENS = 25
+APART_NS = 5_000_000  # chunks that come closer together than this came in one burst
+BURST = 4  # as many in each burst as nobody takes for a smooth stream: 160 ms of silence between
 RETRY_AFTER_S = 7  # what the upstream says of a 429
 USAGE = (1234, 567)
 STATUS_CODES = (400, 401, 403, 404, 429, 500, 503)
@@ -180,6 +187,23 @@ def MESSAGES(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a const
     yield Ask.json(CHAT, {"model": use.upstream_model(), "messages": messages}, label="plain")
 
 
+@scenario("upstream.tool-result", needs=["upstream", "tools.roundtrip"])
+def TOOL_RESULT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Send a conversation in which a tool was called and gave its result."""
+    call = {
+        "id": "call_gateproof1",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": json.dumps({"city": "Köln"})},
+    }
+    messages = [
+        {"role": "user", "content": f"({tag(use.canary, 'plain')}) How is the weather in Köln?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call["id"], "content": "11 °C, light rain"},
+    ]
+    value = {"model": use.upstream_model(), "messages": messages, "tools": [WEATHER]}
+    yield Ask.json(CHAT, value, label="plain")
+
+
 @scenario("upstream.parameters", needs=["upstream", "chat"])
 def PARAMETERS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Send the parameters that the profile documents, each with a value of our own."""
@@ -264,6 +288,12 @@ def RATE_LIMITED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a c
     yield _ask(use, "plain", "status=429")
 
 
+@scenario("upstream.context-length", needs=["upstream", "chat"])
+def CONTEXT_LENGTH(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream refuse a conversation as too long for its context."""
+    yield _ask(use, "plain", "refuse")
+
+
 @scenario("upstream.odd-errors", needs=["upstream", "chat"], retry_429=False)
 def ODD_ERRORS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream fail with an HTML page, and with an error that is only a text."""
@@ -336,7 +366,7 @@ def SPLIT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
 
 @scenario("upstream.paced", needs=_STREAMED, alone=True)
 def PACED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
-    """Have the upstream send a token every 40 ms; ask again, twice at most, if it came at once.
+    """Have the upstream send a token every 40 ms; ask again, twice at most, if it came gathered.
 
     A gateway that gathers does so each time; a machine that was busy for a second does not.
     """
@@ -349,7 +379,9 @@ def PACED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
         }
         made: Exchange = yield Ask.json(CHAT, value, label=label)
         times = [read.at_ns for read in made.received]
-        if times and times[-1] - times[0] >= (TOKENS - 2) * ITL_MS * 1_000_000:
+        apart = sum(later - earlier >= APART_NS for earlier, later in itertools.pairwise(times))
+        long = bool(times) and times[-1] - times[0] >= (TOKENS - 2) * ITL_MS * 1_000_000
+        if long and apart > TOKENS // 2:
             return
 
 
