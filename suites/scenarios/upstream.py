@@ -39,6 +39,7 @@ __all__ = [
     "MIDSTREAM_ERROR",
     "MULTILINE",
     "ODD_ERRORS",
+    "PACE",
     "PACED",
     "PARAMETERS",
     "PAUSE_MS",
@@ -59,6 +60,8 @@ __all__ = [
     "USAGE",
     "USAGE_COUNTS",
     "WEATHER",
+    "gathered",
+    "is_its_own_upstream",
     "tag",
 ]
 
@@ -134,7 +137,7 @@ def _with_control(use: Use, *behaviours: str, **changes: Any) -> list[Ask]:
     ]
 
 
-def _is_its_own_upstream(use: Use) -> bool:
+def is_its_own_upstream(use: Use) -> bool:
     """Tell whether target and upstream are one server, so that nothing is forwarded."""
     upstream = use.target.upstream
     return upstream is not None and origin_of(upstream.url) == use.target.origin
@@ -297,7 +300,7 @@ def CONTEXT_LENGTH(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a
 @scenario("upstream.odd-errors", needs=["upstream", "chat"], retry_429=False)
 def ODD_ERRORS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream fail with an HTML page, and with an error that is only a text."""
-    if not _is_its_own_upstream(use):
+    if not is_its_own_upstream(use):
         yield _ask(use, "page", "status=502", "error-html")
         yield _ask(use, "text", "status=400", "error-string")
 
@@ -364,6 +367,14 @@ def SPLIT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     ]
 
 
+def gathered(made: Exchange) -> bool:
+    """Tell whether a paced answer came at once or in bursts, so that it is asked for again."""
+    times = [read.at_ns for read in made.received]
+    apart = sum(later - earlier >= APART_NS for earlier, later in itertools.pairwise(times))
+    long = bool(times) and times[-1] - times[0] >= (TOKENS - 2) * ITL_MS * 1_000_000
+    return not long or apart <= TOKENS // 2
+
+
 @scenario("upstream.paced", needs=_STREAMED, alone=True)
 def PACED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream send a token every 40 ms; ask again, twice at most, if it came gathered.
@@ -378,10 +389,7 @@ def PACED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
             "stream": True,
         }
         made: Exchange = yield Ask.json(CHAT, value, label=label)
-        times = [read.at_ns for read in made.received]
-        apart = sum(later - earlier >= APART_NS for earlier, later in itertools.pairwise(times))
-        long = bool(times) and times[-1] - times[0] >= (TOKENS - 2) * ITL_MS * 1_000_000
-        if long and apart > TOKENS // 2:
+        if not gathered(made):
             return
 
 
@@ -406,6 +414,6 @@ def CANCEL_EARLY(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a c
 @scenario("upstream.headers", needs=["upstream", "chat"])
 def HEADERS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Send a header that is for the gateway alone, because Connection names it."""
-    if not _is_its_own_upstream(use):
+    if not is_its_own_upstream(use):
         headers = (("connection", f"keep-alive, {HOP_HEADER}"), (HOP_HEADER, use.canary))
         yield _ask(use, "plain", acts={"headers": headers})
