@@ -45,6 +45,7 @@ __all__ = [
     "gaps",
     "load_elsewhere",
     "load_kills",
+    "load_unheld",
     "plan_rows",
     "prove",
     "serving",
@@ -62,6 +63,7 @@ JOURNAL_BYTES = "16000000"  # the gateway's rows that are recorded at once, and 
 CONCURRENCY = 8  # exchanges of a row at the same time
 IDLE_TIMEOUT_S = 3.5  # more than the checks' patience with a server on this machine
 ELSEWHERE = "elsewhere"
+UNHELD = "unheld"
 GATEWAY = "gateway"
 OPTIONAL = "-optional"
 LIMITS = "-limits"
@@ -72,7 +74,7 @@ START_TIMEOUT_S = 20.0
 CLOCK_SCALE = 12  # a minute of the server's limits lasts five seconds, enough for a burst
 # What else the server's demo accounts have, by profile: keys of other plans, and a user.
 PLANS: Mapping[str, Mapping[str, str]] = {
-    "losi": {"limited": "limited", "restricted": "readonly"},
+    "losi": {"free": "free", "limited": "limited", "restricted": "readonly", "spent": "spent"},
     "lunos": {"limited": "limited"},
     "omai": {"basic": "basic", "enterprise": "enterprise", "limited": "basic"},
 }
@@ -199,6 +201,11 @@ def load_elsewhere(text: str | None = None) -> Mapping[str, str]:
     return _tables(text).get(ELSEWHERE, {})
 
 
+def load_unheld(text: str | None = None) -> Mapping[str, str]:
+    """Return the faults that no requirement forbids, each with the reason."""
+    return _tables(text).get(UNHELD, {})
+
+
 def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
     """Read the kill list; anything unknown or missing raises ``GateproofError``."""
     profiles = {GATEWAY: "openai", GENERATIVE: "openai"}
@@ -207,7 +214,7 @@ def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
         profiles |= {f"{GATEWAY}-{name}": name}
     rows = []
     for group, faults in _tables(text).items():
-        if group == ELSEWHERE:
+        if group in (ELSEWHERE, UNHELD):
             continue
         if group not in profiles:
             raise unknown_name("table in kills.toml", group, profiles)
@@ -487,7 +494,7 @@ class Gaps:
     """What a whole proof leaves open.
 
     ``unproven`` are checks that no fault kills, ``alike`` groups of checks that no fault tells
-    apart, ``unlisted`` faults of the server that the list does not have.
+    apart, ``unlisted`` faults of the server that the list neither has nor says why it has not.
     """
 
     unproven: tuple[str, ...]
@@ -510,7 +517,7 @@ def gaps(server: Server, outcomes: Sequence[Outcome], checks: Mapping[str, Check
     groups: dict[frozenset[str], list[str]] = {}
     for check, names in killers.items():
         groups.setdefault(frozenset(names), []).append(check)
-    listed = {_base(outcome.row.fault) for outcome in outcomes}
+    listed = {_base(outcome.row.fault) for outcome in outcomes} | load_unheld().keys()
     return Gaps(
         unproven=tuple(sorted(check for check in checks if check not in found | excepted.keys())),
         alike=tuple(tuple(sorted(same)) for names, same in groups.items() if names and same[1:]),

@@ -44,11 +44,12 @@ class Use:
         """Return the target's model for a use, or the profile's where the target names none."""
         return self.target.model(use, self.profile.models)
 
-    def upstream_model(self, *behaviours: str) -> str:
+    def upstream_model(self, *behaviours: str, use: str = "chat") -> str:
         """Return the model name under which the controlled upstream behaves so."""
         if self.target.upstream is None:
             raise ValueError("a scenario that needs an upstream ran without one")
-        default = self.profile.models.get("chat", "gpt-4o-mini")
+        models = self.profile.models
+        default = models.get(use) or models.get("chat", "gpt-4o-mini")
         return self.target.upstream.model(*behaviours, default=default)
 
 

@@ -1,11 +1,12 @@
 """Checks of the gateway between: what it passes on, whole, at once, and to nobody else."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateproof.check import Finding, Inconclusive, Place, Untestable, check, expect
-from gateproof.dialects import openai
+from gateproof.dialects import anthropic, openai
 from gateproof.transcript import Exchange, Transcript
 
 from .journal import (
@@ -19,14 +20,17 @@ from .journal import (
     streams,
     text_of,
 )
+from .reading import speaks_messages
+from .scenarios import messages_upstream as mup
 from .scenarios import upstream as up
 
+KEY_HEADERS = frozenset({"authorization", "x-api-key"})
 CANCEL_GRACE_S = 2.0  # far above a round trip, far below the half minute that the upstream has left
 DEMO_KEY_LENGTH = len("sk-gateproof-demo")  # the one key whose use the journal recognises
 _NS = 1_000_000_000
 
 
-@check("gateway.forwards", on=[up.PLAIN])
+@check("gateway.forwards", on=[up.PLAIN, mup.PLAIN])
 def test_request_reaches_the_upstream(seen: Transcript) -> str:
     """A chat request reaches the controlled upstream, with the canary of its message."""
     told = []
@@ -43,7 +47,7 @@ def test_request_reaches_the_upstream(seen: Transcript) -> str:
     return f"reached it: {', '.join(told)}"
 
 
-@check("gateway.text-intact", on=[up.PLAIN])
+@check("gateway.text-intact", on=[up.PLAIN, mup.PLAIN])
 def test_text_is_the_upstreams(seen: Transcript) -> None:
     """The text of the answer is the upstream's, character for character, streamed or not."""
     for label, exchange, at in places(seen):
@@ -83,7 +87,7 @@ def test_finish_reason_is_the_upstreams(seen: Transcript) -> None:
         )
 
 
-@check("gateway.messages-forwarded", on=[up.MESSAGES])
+@check("gateway.messages-forwarded", on=[up.MESSAGES, up.TOOL_RESULT])
 def test_messages_reach_the_upstream(seen: Transcript) -> None:
     """The messages reach the upstream in number, order, role and text as the client sent them."""
     wanted = [_plain_message(item) for item in seen[0].ask.value["messages"]]
@@ -97,13 +101,16 @@ def _plain_message(message: Mapping[str, Any]) -> tuple[str, str]:
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(str(part.get("text")) for part in openai.objects(content))
-    return ("system" if role == "developer" else role, str(content))
+    return ("system" if role == "developer" else role, "" if content is None else str(content))
 
 
-_ALIASES = {"max_tokens": ("max_tokens", "max_completion_tokens")}
+_ALIASES = {
+    "max_tokens": ("max_tokens", "max_completion_tokens"),
+    "stop_sequences": ("stop_sequences", "stop"),
+}
 
 
-@check("gateway.parameters-forwarded", on=[up.PARAMETERS])
+@check("gateway.parameters-forwarded", on=[up.PARAMETERS, mup.PARAMETERS])
 def test_parameters_reach_the_upstream(seen: Transcript) -> str:
     """Each documented parameter reaches the upstream with its value, or the request is refused."""
     kept = []
@@ -184,13 +191,13 @@ def _loads(text: Any) -> Any:
         return text
 
 
-@check("gateway.silence-tolerated", on=[up.SILENCE, up.STALL])
+@check("gateway.silence-tolerated", on=[up.SILENCE, up.STALL, mup.SILENCE, mup.STALL])
 def test_pause_does_not_end_the_stream(seen: Transcript) -> str:
     """A pause of a few seconds of the upstream does not end the stream."""
     return expect_same_as_control(seen)
 
 
-@check("gateway.codepoint-intact", on=[up.CODEPOINTS])
+@check("gateway.codepoint-intact", on=[up.CODEPOINTS, mup.CODEPOINTS])
 def test_divided_code_points_arrive_whole(seen: Transcript) -> str:
     """A code point whose bytes the upstream sends in two writes arrives whole."""
     return expect_same_as_control(seen)
@@ -236,7 +243,7 @@ def test_comments_do_not_become_data(seen: Transcript) -> str:
     return f"{comments} comments passed on; {told}"
 
 
-@check("gateway.no-buffering", on=[up.PACED])
+@check("gateway.no-buffering", on=[up.PACED, mup.PACED])
 def test_chunks_are_not_gathered(seen: Transcript) -> str:
     """Each chunk leaves the gateway soon after the upstream sent it, not gathered into bursts."""
     findings = []
@@ -248,14 +255,21 @@ def test_chunks_are_not_gathered(seen: Transcript) -> str:
     raise findings[-1]
 
 
-def _expect_flowing(exchange: Exchange, entries: Sequence[Mapping[str, Any]], at: Place) -> str:
-    """Hold the arrivals of one paced stream to the upstream's send times."""
-    read = openai.stream(exchange)
-    arrivals = [
+def _arrivals(exchange: Exchange) -> list[int]:
+    """Return when each chunk with text came."""
+    if speaks_messages(exchange):
+        events = anthropic.stream(exchange).of("content_block_delta")
+        return [event.at_ns for event in events if event.member("delta").get("text")]
+    return [
         chunk.at_ns
-        for chunk in read.chunks
+        for chunk in openai.stream(exchange).chunks
         if any((part.get("delta") or {}).get("content") for part in chunk.choices)
     ]
+
+
+def _expect_flowing(exchange: Exchange, entries: Sequence[Mapping[str, Any]], at: Place) -> str:
+    """Hold the arrivals of one paced stream to the upstream's send times."""
+    arrivals = _arrivals(exchange)
     if len(arrivals) < 2:
         raise Untestable("the stream has fewer than two chunks with text")
     nominal_ns = (up.TOKENS - 1) * up.ITL_MS * 1_000_000
@@ -270,6 +284,15 @@ def _expect_flowing(exchange: Exchange, entries: Sequence[Mapping[str, Any]], at
         got=f"{len(arrivals)} chunks within {spread_ns / 1e6:.0f} ms",
         at=at,
     )
+    moments = 1 + sum(
+        later - earlier >= up.APART_NS for earlier, later in itertools.pairwise(arrivals)
+    )
+    expect(
+        moments * up.BURST > len(arrivals),
+        wanted=f"text that comes token by token, as the upstream sends one every {up.ITL_MS} ms",
+        got=f"{len(arrivals)} chunks in {moments} bursts over {spread_ns / 1e6:.0f} ms",
+        at=at,
+    )
     late_ns = 0
     if len(sends) == len(arrivals):
         late_ns = min(came - left for left, came in zip(sends, arrivals, strict=True))
@@ -282,7 +305,7 @@ def _expect_flowing(exchange: Exchange, entries: Sequence[Mapping[str, Any]], at
     return f"{len(arrivals)} chunks over {spread_ns / 1e6:.0f} ms"
 
 
-@check("gateway.cancel-propagates", on=[up.CANCEL])
+@check("gateway.cancel-propagates", on=[up.CANCEL, mup.CANCEL])
 def test_client_that_leaves_ends_the_upstreams_work(seen: Transcript) -> str:
     """When the client goes away in mid-stream, the upstream's request is cancelled soon."""
     return _expect_cancelled(seen)
@@ -315,7 +338,7 @@ def _expect_cancelled(seen: Transcript) -> str:
     return f"left after {max(0.0, after_s) * 1000:.0f} ms"
 
 
-@check("gateway.key-not-forwarded", on=[up.HEADERS])
+@check("gateway.key-not-forwarded", on=[up.HEADERS, mup.HEADERS])
 def test_clients_key_stays_at_the_gateway(seen: Transcript) -> str:
     """The client's key of the gateway is not sent to the upstream."""
     if told := own_upstream(seen):
@@ -324,7 +347,7 @@ def test_clients_key_stays_at_the_gateway(seen: Transcript) -> str:
     if not sent:
         return "the client has no key"
     entry = forwarded(seen, "plain")
-    keys = [value for name, value in entry["headers"] if name.lower() == "authorization"]
+    keys = [value for name, value in entry["headers"] if name.lower() in KEY_HEADERS]
     if any("the demo key]" in value and "not the demo key]" not in value for value in keys):
         if sent[0].length == DEMO_KEY_LENGTH:
             raise Inconclusive(
@@ -334,7 +357,7 @@ def test_clients_key_stays_at_the_gateway(seen: Transcript) -> str:
         return "the upstream got the gateway's own key"
     expect(
         not any(f" {sent[0].length} characters" in value for value in keys),
-        wanted="no Authorization, or the gateway's own key for the upstream",
+        wanted="no key, or the gateway's own key for the upstream",
         got=f"{keys[0] if keys else ''}, as long as the client's",
     )
     return "the upstream got another key" if keys else "the upstream got no key"

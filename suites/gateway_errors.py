@@ -7,8 +7,17 @@ from gateproof.dialects import openai
 from gateproof.transcript import Transcript
 from gateproof.wire import Response
 
-from .journal import forwarded, own_upstream, places
+from .journal import (
+    ends_properly,
+    finish_of,
+    forwarded,
+    has_error_event,
+    own_upstream,
+    places,
+)
+from .reading import speaks_messages
 from .refusal import body_value, message_of, shown
+from .scenarios import messages_upstream as mup
 from .scenarios import upstream as up
 
 
@@ -22,19 +31,18 @@ def expect_failure_shown(seen: Transcript, label: str, *, told: bool) -> str:
         return f"status {got.status}"
     if not got.complete or exchange.ended not in ("closed", "cancelled"):
         return f"broken transfer ({exchange.ended})"
-    read = openai.stream(exchange)
-    if read.errors:
+    if has_error_event(exchange):
         return "error event"
-    finishes = [choice.finish for choice in openai.assemble(read).values() if choice.finish]
+    finish, done = finish_of(exchange), ends_properly(exchange)
     framed = got.header("transfer-encoding") or got.header("content-length")
-    if not told and (not framed or label == "ended") and not finishes and not read.done:
+    if not told and (not framed or label == "ended") and not finish and not done:
         # Such a body ends with the connection, the client's or the upstream's: there is no other
         # way to show, or to see, that it is cut.
-        return "the connection ends without finish_reason and [DONE]"
-    finish = f"finish_reason {finishes[0]!r}" if finishes else "no finish_reason"
+        return "the connection ends without a reason to finish and without an end"
+    end = "message_stop" if speaks_messages(exchange) else "[DONE]"
     raise Finding(
         wanted="an error event or a broken transfer, as the upstream failed in mid-stream",
-        got=f"a proper end: {finish}, {'[DONE]' if read.done else 'no [DONE]'}",
+        got=f"a proper end: finished by {finish!r}, {end if done else f'no {end}'}",
         at=at,
     )
 
@@ -45,7 +53,7 @@ def test_error_in_midstream_is_visible(seen: Transcript) -> str:
     return expect_failure_shown(seen, "stream", told=True)
 
 
-@check("gateway.cut-visible", on=[up.CUT])
+@check("gateway.cut-visible", on=[up.CUT, mup.CUT])
 def test_cut_upstream_is_visible(seen: Transcript) -> str:
     """When the upstream's connection is cut in mid-stream, the client sees it."""
     return ", ".join(
@@ -85,6 +93,27 @@ def test_upstreams_status_keeps_its_class(seen: Transcript) -> str:
             at=at,
         )
     return ", ".join(told)
+
+
+@check("err.context-length", on=[up.CONTEXT_LENGTH])
+def test_too_long_conversation_is_told_by_its_code(seen: Transcript) -> str:
+    """A prompt longer than the model's context gives 400 with the code context_length_exceeded."""
+    _, exchange, at = places(seen)[0]
+    got = openai.response(exchange)
+    if got.status < 400:
+        raise Untestable(f"the refusal has status {got.status} (see err.not-200)")
+    expect(got.status == 400, wanted="status 400, as the upstream gave", got=shown(got), at=at)
+    value = body_value(exchange)
+    error = value.get("error") if isinstance(value, dict) else None
+    if not isinstance(error, dict):
+        return "400, and no code to read (see gateway.upstream-error-envelope)"
+    expect(
+        error.get("code") == "context_length_exceeded",
+        wanted="error.code context_length_exceeded, as the upstream gave",
+        got=shown(got),
+        at=at,
+    )
+    return "400 with its code"
 
 
 @check("gateway.upstream-error-envelope", on=[up.STATUSES, up.ODD_ERRORS])

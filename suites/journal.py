@@ -10,17 +10,20 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from gateproof.check import Place, Untestable, expect
-from gateproof.dialects import openai
+from gateproof.dialects import anthropic, openai
 from gateproof.transcript import Exchange, Transcript
 
+from .reading import speaks_messages, unreadable
 from .scenarios import upstream as up
 
 __all__ = [
+    "ends_properly",
     "entries",
     "expect_same_as_control",
     "finish_of",
     "forwarded",
     "forwarded_body",
+    "has_error_event",
     "outcome",
     "own_upstream",
     "places",
@@ -68,14 +71,22 @@ def streams(exchange: Exchange) -> bool:
 
 
 def text_of(exchange: Exchange) -> str:
-    """Return the text of an answer, streamed or not."""
+    """Return the text of an answer, streamed or not, in either dialect."""
+    if speaks_messages(exchange):
+        if not streams(exchange):
+            return anthropic.text_of(anthropic.message(exchange))
+        return anthropic.assemble(anthropic.stream(exchange)).text
     if not streams(exchange):
         return str(openai.message(exchange).get("content"))
     return "".join(choice.content for choice in openai.assemble(openai.stream(exchange)).values())
 
 
 def finish_of(exchange: Exchange) -> Any:
-    """Return the finish reason of an answer, streamed or not."""
+    """Return the finish or stop reason of an answer, streamed or not."""
+    if speaks_messages(exchange):
+        if not streams(exchange):
+            return anthropic.message(exchange).get("stop_reason")
+        return anthropic.assemble(anthropic.stream(exchange)).stop_reason
     if not streams(exchange):
         return openai.choices(openai.completion(exchange))[0].get("finish_reason")
     choices = openai.assemble(openai.stream(exchange))
@@ -101,14 +112,27 @@ def outcome(exchange: Exchange) -> Outcome:
             not whole,
             False,
         )
-    read = openai.stream(exchange)
     return (
         got.status,
         text_of(exchange),
         finish_of(exchange),
-        bool(read.errors),
-        bool(read.unreadable),
+        has_error_event(exchange),
+        bool(unreadable(exchange)),
     )
+
+
+def has_error_event(exchange: Exchange) -> bool:
+    """Tell whether a stream says that it failed."""
+    if speaks_messages(exchange):
+        return bool(anthropic.stream(exchange).of("error"))
+    return bool(openai.stream(exchange).errors)
+
+
+def ends_properly(exchange: Exchange) -> bool:
+    """Tell whether a stream says that it is over: by ``[DONE]``, or by message_stop."""
+    if speaks_messages(exchange):
+        return bool(anthropic.stream(exchange).of("message_stop"))
+    return bool(openai.stream(exchange).done)
 
 
 def expect_same_as_control(seen: Transcript) -> str:

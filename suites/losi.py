@@ -18,7 +18,15 @@ from .scenarios.errors import (
     WRONG_KEY,
     WRONG_TYPES,
 )
-from .scenarios.losi import OMEGA, OMEGA_FORWARDED, OMEGA_OBEYS, SYSTEM_TEXT, WORD
+from .scenarios.losi import (
+    OMEGA,
+    OMEGA_FORWARDED,
+    OMEGA_OBEYS,
+    PLAN_MODEL,
+    QUOTA,
+    SYSTEM_TEXT,
+    WORD,
+)
 from .scenarios.models import LIST, listed_ids
 from .scenarios.upstream import STATUSES
 
@@ -143,6 +151,38 @@ def test_upstream_failure_is_a_server_error(seen: Transcript) -> str:
     expect(
         error["type"] == "server_error", wanted="error.type is server_error", got=shown(got), at=at
     )
+    return f"status {got.status}"
+
+
+@check("losi.plan-model", on=[PLAN_MODEL])
+def test_model_of_another_plan_is_refused(seen: Transcript) -> str:
+    """A model that the key's plan has not is refused with a 4xx, not with a 5xx."""
+    asked = seen.labelled("lacking")
+    if not asked:
+        return "both keys see the same models"
+    got = openai.response(asked[0])
+    at = Place(exchange=len(seen) - 1)
+    expect(got.status < 500, wanted="a 4xx to a model that the plan has not", got=shown(got), at=at)
+    told = "answered, though not listed" if got.status == 200 else f"refused with {got.status}"
+    return f"{asked[0].ask.value['model']}: {told}"
+
+
+@check("losi.quota", on=[QUOTA])
+def test_used_up_quota_is_no_rate_limit(seen: Transcript) -> str:
+    """A request of an account whose quota is used up is refused as insufficient_quota."""
+    got = openai.response(seen[0])
+    expect(
+        got.status in STATUSES_OF["insufficient_quota"],
+        wanted="402, 403 or 429 to an account whose quota is used up",
+        got=shown(got),
+    )
+    for at, _, type_ in _types(seen):
+        expect(
+            type_ == "insufficient_quota",
+            wanted="error.type is insufficient_quota",
+            got=shown(got),
+            at=at,
+        )
     return f"status {got.status}"
 
 

@@ -9,13 +9,14 @@ from gateproof.transcript import Exchange, Transcript
 
 from .journal import forwarded
 from .reading import each, shown
-from .refusal import body_value, message_of, refusals
+from .refusal import body_value, is_error, message_of, refusals
 from .scenarios.messages import (
     AUTH,
     INCOMPLETE,
     NEWER_VERSION,
     NO_MAX_TOKENS,
     REFUSED_KEYS,
+    THREAD,
     UNKNOWN_MODEL,
     UPSTREAM_ERROR,
     VERSION,
@@ -202,6 +203,21 @@ def test_incomplete_request_is_refused(seen: Transcript) -> None:
         got = openai.response(exchange)
         label = exchange.ask.label
         expect(got.status == 400, wanted=f"400 to {label}", got=f"{label}: {shown(got)}", at=at)
+
+
+@check("anth.thread", on=[THREAD])
+def test_thread_is_not_ignored(seen: Transcript) -> str:
+    """A message of a thread that there is not is refused, not answered as if it stood alone."""
+    got = openai.response(seen[0])
+    if got.status >= 500 or (got.status < 400 and is_error(body_value(seen[0]))):
+        raise Untestable(f"the refusal has status {got.status} (see anth.error-status)")
+    expect(
+        got.status >= 400,
+        wanted="a refusal: without its thread the message has lost the conversation",
+        got=shown(got),
+    )
+    known = b"thread_unsupported_request" in got.body
+    return f"refused with {got.status}" + (", so that clients go on without" if known else "")
 
 
 @check("anth.error-event", on=[UPSTREAM_ERROR])

@@ -2,14 +2,16 @@
 
 import json
 
-from gateproof.check import Finding, Inconclusive, Untestable, check, expect
+from gateproof.check import Finding, Inconclusive, Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Transcript
 
+from .journal import places
 from .reading import accepted, clean_refusal, each, shown, text_of
 from .scenarios.osmapi import (
     EFFORT,
     EFFORT_UNKNOWN,
+    HEALED,
     PLUGIN_UNKNOWN,
     PLUGINS,
     PREFIXED,
@@ -134,10 +136,33 @@ def test_healed_content_is_json(seen: Transcript) -> None:
         raise Untestable("no form of plugins is accepted (see plugins.form)")
     for at, exchange in taken:
         text = text_of(exchange)
-        try:
-            json.loads(text)
-        except (ValueError, RecursionError):
-            raise Finding(wanted="content that parses as JSON", got=text[:200], at=at) from None
+        expect(_is_json(text), wanted="content that parses as JSON", got=text[:200], at=at)
+
+
+@check("plugins.heals", on=[HEALED])
+def test_broken_json_is_healed(seen: Transcript) -> None:
+    """With response-healing, JSON that the model left broken reaches the client repaired."""
+    broken, healed = (item for _, item, _ in places(seen))
+    if _is_json(text_of(broken)):
+        raise Untestable("the answer is JSON without the plugin too")
+    got = openai.response(healed)
+    if got.status != 200:
+        raise Untestable(f"the plugin is refused (see plugins.form): {shown(got)}")
+    text = text_of(healed)
+    expect(
+        _is_json(text),
+        wanted="content that parses as JSON",
+        got=text[:200],
+        at=Place(exchange=1),
+    )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 @check("plugins.unknown-clean", on=[PLUGIN_UNKNOWN])

@@ -18,6 +18,7 @@ from gateproof.prove import (
     gaps,
     load_elsewhere,
     load_kills,
+    load_unheld,
     plan_rows,
     prove,
     serving,
@@ -100,6 +101,14 @@ def test_list_tells_checks_apart() -> None:
 def test_checks_shown_elsewhere_exist() -> None:
     """The kill list excuses no check that is not there."""
     assert [name for name in load_elsewhere() if name not in load_checks()] == []
+
+
+def test_faults_that_nothing_holds_exist() -> None:
+    """A fault is said to break no rule only where it exists and kills nothing."""
+    known = {row["name"] for row in listing() if row["kind"] == "fault"}
+    held = {row.fault.partition(":")[0].partition("=")[0] for row in KILLS}
+
+    assert [name for name in load_unheld() if name not in known or name in held] == []
 
 
 def test_list_names_checks_that_exist() -> None:

@@ -76,6 +76,8 @@ CASES = [
     ("key: none", "gateway.key-not-forwarded", [exchange("plain", OK)], {}, "pass"),
     ("key: the client's", "gateway.key-not-forwarded", [exchange("plain", OK)],
      {"authorization": CLIENTS_KEY}, "Finding"),
+    ("key: the client's, as x-api-key", "gateway.key-not-forwarded", [exchange("plain", OK)],
+     {"x_api_key": "[no scheme, 30 characters, not the demo key]"}, "Finding"),
     ("key: one for both", "gateway.key-not-forwarded", [exchange("plain", OK, 17)],
      {"authorization": KEY}, "Inconclusive"),
     ("key: client without", "gateway.key-not-forwarded", [exchange("plain", OK, 0)],

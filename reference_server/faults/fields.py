@@ -1,11 +1,12 @@
 """Faults of requests: members that are refused, crash, or reach the upstream changed."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 
 from ..call import Call
 from ..errors import ApiError
-from ..jsontext import Json, dumps, loads
+from ..jsontext import Json, loads
 from ..model import text_of
 from .edits import Path, assignment, holders, path_of
 from .table import fault
@@ -73,7 +74,7 @@ def _change_parameter(call: Call, _: None, argument: tuple[Path, Json]) -> Call:
     path, other = argument
     if not any(True for _ in holders(call.payload, path)):
         return call
-    payload = loads(dumps(call.payload))
+    payload = copy.deepcopy(call.payload)
     for holder, key in holders(payload, path):
         holder[key] = other
     return replace(call, payload=payload, changed=True)

@@ -6,10 +6,11 @@ zone, so what is asked of today is compared with what is asked of the days aroun
 
 import datetime as dt
 
-from gateproof.scenario import Steps, Use, scenario
-from gateproof.transcript import Ask
+from gateproof.scenario import Steps, Unanswered, Use, scenario
+from gateproof.transcript import Ask, Exchange
 
 from .chat import ask_chat
+from .models import listed_ids
 from .upstream import tag
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "OMEGA_FORWARDED",
     "OMEGA_OBEYS",
     "PAST",
+    "PLAN_MODEL",
+    "QUOTA",
     "STATS",
     "STATS_GROWTH",
     "SYSTEM_TEXT",
@@ -67,6 +70,33 @@ def OMEGA_FORWARDED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it 
         ask("other-bare", use.upstream_model()),
         ask("other-steered", use.upstream_model(), system),
     ]
+
+
+def _free_models(exchange: Exchange) -> set[str]:
+    if exchange.response is None or exchange.response.status != 200:
+        raise Unanswered("the list of models was not answered")
+    return set(listed_ids(exchange))
+
+
+@scenario("losi.plan-model", needs=["models", "chat", "plan:free"])
+def PLAN_MODEL(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Ask with a key of the plan free for a model that only the other key's list has."""
+    first, second = yield [
+        Ask(method="GET", path="/models", label="own list"),
+        Ask(method="GET", path="/models", auth="plan:free", label="free list"),
+    ]
+    more = sorted(_free_models(first) - _free_models(second))
+    if more:
+        model = use.model() if use.model() in more else more[0]
+        yield ask_chat(
+            use, "Say hello in one word.", model=model, auth="plan:free", label="lacking"
+        )
+
+
+@scenario("losi.quota", needs=["chat", "plan:spent"], retry_429=False)
+def QUOTA(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Ask with a key of an account whose quota is used up."""
+    yield ask_chat(use, "Say hello in one word.", auth="plan:spent")
 
 
 def _stats(label: str, first: object = None, last: object = None) -> Ask:

@@ -34,6 +34,7 @@ __all__ = [
     "STREAM",
     "SYSTEM",
     "THINKING",
+    "THREAD",
     "TOOL",
     "TOOLS_STREAM",
     "UNKNOWN_MODEL",
@@ -238,6 +239,13 @@ def VERSIONS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a const
         ask(value, version=NEWER_VERSION, label=NEWER_VERSION),
         ask(value, version=None, label="none"),
     ]
+
+
+@scenario("messages.thread", needs=["messages"])
+def THREAD(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Send the newest message of a thread alone, as clients do that keep threads at the server."""
+    value = body(use, max_tokens=16, thread={"id": f"thread_{use.canary}"})
+    yield ask(value, version=NEWER_VERSION)
 
 
 @scenario("messages.auth", needs=["messages", "auth"])

@@ -1,12 +1,17 @@
 """What only osmAPI offers: provider prefixes, reasoning effort, web search, plugins."""
 
+from typing import Any
+
 from gateproof.scenario import Steps, Use, scenario
+from gateproof.transcript import Ask
 
 from .chat import ask_chat
+from .upstream import tag
 
 __all__ = [
     "EFFORT",
     "EFFORT_UNKNOWN",
+    "HEALED",
     "PLUGINS",
     "PLUGIN_UNKNOWN",
     "PREFIXED",
@@ -70,6 +75,19 @@ def PLUGINS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a consta
             use, prompt, response_format=form, plugins=[{"id": "response-healing"}], label="objects"
         ),
     ]
+
+
+@scenario("osmapi.healed", needs=["plugins", "chat.json-object", "upstream"])
+def HEALED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream answer with broken JSON, without response-healing and with it."""
+    form = {"type": "json_object"}
+    model = use.upstream_model("sloppy-json")
+
+    def ask(label: str, **more: Any) -> Ask:
+        prompt = f"({tag(use.canary, label)}) Answer with a JSON object that has the member city."
+        return ask_chat(use, prompt, model=model, response_format=form, label=label, **more)
+
+    yield [ask("without"), ask("with", plugins=["response-healing"])]
 
 
 @scenario("osmapi.plugin-unknown", needs=["chat", "plugins"])

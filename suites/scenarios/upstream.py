@@ -9,6 +9,7 @@ client was done by the gateway. Where the upstream is odd but legal, the same is
 oddity (``control``): what differs between the two was done by the gateway's reader.
 """
 
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +19,13 @@ from gateproof.target import origin_of
 from gateproof.transcript import Ask, Exchange
 
 __all__ = [
+    "APART_NS",
+    "BURST",
     "CANCEL",
     "CANCEL_EARLY",
     "CODEPOINTS",
     "COMMENTS",
+    "CONTEXT_LENGTH",
     "CRLF",
     "CUT",
     "EXTRA_FIELDS",
@@ -35,6 +39,7 @@ __all__ = [
     "MIDSTREAM_ERROR",
     "MULTILINE",
     "ODD_ERRORS",
+    "PACE",
     "PACED",
     "PARAMETERS",
     "PAUSE_MS",
@@ -51,9 +56,12 @@ __all__ = [
     "TOKENS",
     "TOOLS",
     "TOOL_ARGUMENTS",
+    "TOOL_RESULT",
     "USAGE",
     "USAGE_COUNTS",
     "WEATHER",
+    "gathered",
+    "is_its_own_upstream",
     "tag",
 ]
 
@@ -65,6 +73,8 @@ PAUSE_MS = 2000  # a pause that any gateway must bear: reasoning models pause te
 ITL_MS = 40
 PACE = f"itl={ITL_MS}"
 TOKENS = 25
+APART_NS = 5_000_000  # chunks that come closer together than this came in one burst
+BURST = 4  # as many in each burst as nobody takes for a smooth stream: 160 ms of silence between
 RETRY_AFTER_S = 7  # what the upstream says of a 429
 USAGE = (1234, 567)
 STATUS_CODES = (400, 401, 403, 404, 429, 500, 503)
@@ -127,7 +137,7 @@ def _with_control(use: Use, *behaviours: str, **changes: Any) -> list[Ask]:
     ]
 
 
-def _is_its_own_upstream(use: Use) -> bool:
+def is_its_own_upstream(use: Use) -> bool:
     """Tell whether target and upstream are one server, so that nothing is forwarded."""
     upstream = use.target.upstream
     return upstream is not None and origin_of(upstream.url) == use.target.origin
@@ -178,6 +188,23 @@ def MESSAGES(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a const
         {"role": "user", "content": f"({word}) Recall colour"},
     ]
     yield Ask.json(CHAT, {"model": use.upstream_model(), "messages": messages}, label="plain")
+
+
+@scenario("upstream.tool-result", needs=["upstream", "tools.roundtrip"])
+def TOOL_RESULT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Send a conversation in which a tool was called and gave its result."""
+    call = {
+        "id": "call_gateproof1",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": json.dumps({"city": "Köln"})},
+    }
+    messages = [
+        {"role": "user", "content": f"({tag(use.canary, 'plain')}) How is the weather in Köln?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call["id"], "content": "11 °C, light rain"},
+    ]
+    value = {"model": use.upstream_model(), "messages": messages, "tools": [WEATHER]}
+    yield Ask.json(CHAT, value, label="plain")
 
 
 @scenario("upstream.parameters", needs=["upstream", "chat"])
@@ -264,10 +291,16 @@ def RATE_LIMITED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a c
     yield _ask(use, "plain", "status=429")
 
 
+@scenario("upstream.context-length", needs=["upstream", "chat"])
+def CONTEXT_LENGTH(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Have the upstream refuse a conversation as too long for its context."""
+    yield _ask(use, "plain", "refuse")
+
+
 @scenario("upstream.odd-errors", needs=["upstream", "chat"], retry_429=False)
 def ODD_ERRORS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream fail with an HTML page, and with an error that is only a text."""
-    if not _is_its_own_upstream(use):
+    if not is_its_own_upstream(use):
         yield _ask(use, "page", "status=502", "error-html")
         yield _ask(use, "text", "status=400", "error-string")
 
@@ -334,9 +367,17 @@ def SPLIT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     ]
 
 
+def gathered(made: Exchange) -> bool:
+    """Tell whether a paced answer came at once or in bursts, so that it is asked for again."""
+    times = [read.at_ns for read in made.received]
+    apart = sum(later - earlier >= APART_NS for earlier, later in itertools.pairwise(times))
+    long = bool(times) and times[-1] - times[0] >= (TOKENS - 2) * ITL_MS * 1_000_000
+    return not long or apart <= TOKENS // 2
+
+
 @scenario("upstream.paced", needs=_STREAMED, alone=True)
 def PACED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
-    """Have the upstream send a token every 40 ms; ask again, twice at most, if it came at once.
+    """Have the upstream send a token every 40 ms; ask again, twice at most, if it came gathered.
 
     A gateway that gathers does so each time; a machine that was busy for a second does not.
     """
@@ -348,8 +389,7 @@ def PACED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
             "stream": True,
         }
         made: Exchange = yield Ask.json(CHAT, value, label=label)
-        times = [read.at_ns for read in made.received]
-        if times and times[-1] - times[0] >= (TOKENS - 2) * ITL_MS * 1_000_000:
+        if not gathered(made):
             return
 
 
@@ -374,6 +414,6 @@ def CANCEL_EARLY(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a c
 @scenario("upstream.headers", needs=["upstream", "chat"])
 def HEADERS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Send a header that is for the gateway alone, because Connection names it."""
-    if not _is_its_own_upstream(use):
+    if not is_its_own_upstream(use):
         headers = (("connection", f"keep-alive, {HOP_HEADER}"), (HOP_HEADER, use.canary))
         yield _ask(use, "plain", acts={"headers": headers})
