@@ -1,4 +1,4 @@
-"""Addresses: what can be a base URL, which origin it has, and whether it is this machine."""
+"""What a user names: base URLs, with their origins, and variables that hold secrets."""
 
 import ipaddress
 import re
@@ -6,8 +6,9 @@ import urllib.parse
 
 from gateproof.errors import UsageError
 
-__all__ = ["check_url", "is_loopback", "origin_of"]
+__all__ = ["check_url", "check_variable", "is_loopback", "origin_of"]
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
@@ -66,3 +67,14 @@ def _is_host(parts: urllib.parse.SplitResult) -> bool:
         return False
     # What ends in a number is an address, and must be a whole one.
     return not labels[-1].isdigit() or bool(ipaddress.IPv4Address(host))
+
+
+def check_variable(name: str, what: str) -> str:
+    """Return a variable's name; what is none may be the secret itself, so it is never shown."""
+    if not _VARIABLE.fullmatch(name):
+        raise UsageError(
+            f"{what} is not the name of an environment variable (it is not shown here: it may be "
+            "the secret itself).",
+            "Put the secret into a variable and name that: MY_KEY, not its value.",
+        )
+    return name

@@ -11,6 +11,7 @@ there: ``--seconds`` keeps the proportions of stages, warm-up and cool-down, and
 """
 
 import dataclasses
+import json
 import math
 import re
 import tomllib
@@ -20,10 +21,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from gateproof.address import check_variable
 from gateproof.budget import budget_of, parse_budget
 from gateproof.errors import UsageError, unknown_name
 from gateproof.plan import ARRIVALS, SLO_NAMES, LoadPlan, Stage, parse_slos
+from gateproof.profile import Profile
 from gateproof.trace import TRACE_FORMATS, scan_trace, trace_format_of
+from gateproof.work import parse_work
 
 __all__ = [
     "OPTIONS",
@@ -34,6 +38,7 @@ __all__ = [
     "load_scenario",
     "overrides_of",
     "plan_of",
+    "profile_settings",
     "scenario_names",
 ]
 
@@ -41,6 +46,7 @@ _ROOM: Final = "gateproof.loadtests"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DAY_S: Final = 86_400.0
 _DEFAULT_S: Final = 10.0
+_MOST_WORKS: Final = 255  # a sample has one byte for its work
 _AFTER_TRACE_S: Final = 1.0  # what the last request of a trace is let begin in
 _WARM_UP_SHARE: Final = 0.1  # of the duration, where nothing is said …
 _WARM_UP_MOST_S: Final = 10.0  # … and at most so long
@@ -103,10 +109,13 @@ def read_scenario(name: str, text: str, *, place: str, base: Path | None = None)
         raise UsageError(f"{place} has no says.", 'Begin it with a sentence: says = "…".')
     settings: dict[str, Any] = {}
     for key, value in data.items():
-        if key not in _KEYS:
-            wrong = unknown_name("key", key, (*_KEYS, "says"))
+        if key in _TABLES:
+            settings[key] = _TABLES[key](value, f"{place}, {key}", base)
+        elif key in _KEYS:
+            settings[key] = _KEYS[key](value, f"{place}, {key}")
+        else:
+            wrong = unknown_name("key", key, (*_KEYS, *_TABLES, "says"))
             raise UsageError(f"{place}: {wrong.message}", wrong.hint)
-        settings[key] = _KEYS[key](value, f"{place}, {key}")
     if base is not None:
         settings["base"] = str(base)
     check_plan(_plan(name, settings, target="", model=""), place)
@@ -367,6 +376,15 @@ def _stages(value: Any, place: str) -> tuple[Stage, ...]:
     return tuple(found)
 
 
+def _proxy(value: Any, place: str) -> str:
+    if "@" in _text(value, place):
+        raise UsageError(
+            f"{place} carries a user name or a password (it is not shown here).",
+            "Put user:password into a variable and name that: proxy_auth_env, or --proxy-auth-env.",
+        )
+    return str(value)
+
+
 def _budget(value: Any, place: str) -> dict[str, Any]:
     return budget_of(value, place).as_table()
 
@@ -388,15 +406,41 @@ _KEYS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "cap": _USERS,
     "seed": _whole(0, 2**32 - 1),
     "max_tokens": _whole(1, 10_000_000),
-    "prompt_words": _whole(1, 1_000_000),
     "usage": _bool,
+    "honour_retry_after": _bool,
     "fresh_connections": _bool,
+    "proxy": _proxy,
+    "proxy_auth_env": lambda value, place: check_variable(_text(value, place), place),
+    "ca_file": _text,
     "timeouts": _numbers(("connect_s", "first_byte_s", "idle_s", "total_s"), "timeout", _LENGTH),
     "slos": _numbers(SLO_NAMES, "SLO", _number(math.inf, above=True)),
     "goodput": _number(1.0, above=True),
     "prices": _numbers(("prompt", "completion"), "price", _number(1e9)),
     "budget": _budget,
 }
+
+
+def _works(value: Any, place: str, base: Path | None) -> tuple[dict[str, Any], ...]:
+    """Check the ``[[work]]`` tables, and give them as they are written."""
+    if not isinstance(value, list) or not value:
+        raise UsageError(f"{place} is no list of tables.", "Write [[work]] above each of them.")
+    if len(value) > _MOST_WORKS:
+        raise UsageError(f"{place}: there are {len(value)}, more than {_MOST_WORKS}.")
+    for number, table in enumerate(value, 1):
+        parse_work(table, f"{place} {number}", base)
+    return tuple(_as_json(table, f"{place} {number}") for number, table in enumerate(value, 1))
+
+
+def _as_json(table: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Give a table in JSON's types, as a plan has it."""
+    try:
+        return dict(json.loads(json.dumps(table, allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{place} holds what JSON cannot: {error}.") from None
+
+
+# The tables that are parsed elsewhere: checked there, and kept as they are written.
+_TABLES: Final[dict[str, Callable[[Any, str, Path | None], Any]]] = {"work": _works}
 
 
 # Options: each replaces one key of the file, and is read as text everywhere, because Locust's page
@@ -452,13 +496,18 @@ OPTIONS: Final = (
     Option("--speed", "speed", "X", "how much faster than recorded a trace runs", _as_number),
     Option("--cap", "cap", "N", "open model: most requests at a time; others wait", _as_number),
     Option("--seed", "seed", "N", "of prompts and arrivals", _as_number),
-    Option("--max-tokens", "max_tokens", "N", "max_tokens of each request", _as_number),
+    Option("--max-tokens", "max_tokens", "N", "length of answers that is asked for", _as_number),
     Option("--slo", "slos", "NAME=MS,…", f"what goodput means: {', '.join(SLO_NAMES)}", parse_slos),
     Option("--goodput", "goodput", "SHARE", "share of requests inside all SLOs wanted", _as_number),
     Option("--usage", "usage", "yes|no", "ask for usage in streams", _as_bool),
     Option(
         "--fresh-connections", "fresh_connections", "yes|no", "a connection a request", _as_bool
     ),
+    Option("--proxy", "proxy", "URL", "an HTTP proxy to go through", _as_text),
+    Option(
+        "--proxy-auth-env", "proxy_auth_env", "NAME", "variable with its user:password", _as_text
+    ),
+    Option("--ca-file", "ca_file", "FILE", "authorities instead of the system's", _as_text),
     Option(
         "--budget",
         "budget",
@@ -467,6 +516,11 @@ OPTIONS: Final = (
         lambda text: parse_budget(text).as_table(),
     ),
 )
+
+
+def profile_settings(profile: Profile) -> dict[str, Any]:
+    """Give what a profile says about every load on its targets: models by use, how keys travel."""
+    return {"models": dict(profile.models), "auth": profile.auth}
 
 
 def overrides_of(options: object, *, but: Iterable[str] = ()) -> dict[str, Any]:

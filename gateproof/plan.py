@@ -13,7 +13,7 @@ from typing import Any, Final
 from gateproof.errors import UsageError, unknown_name
 from gateproof.shape import Shape, Stage
 
-__all__ = ["ARRIVALS", "SLO_NAMES", "LoadPlan", "Stage", "parse_slos"]
+__all__ = ["ARRIVALS", "MODEL_USES", "SLO_NAMES", "LoadPlan", "Stage", "parse_slos"]
 
 SLO_NAMES: Final = ("ttft_ms", "content_ms", "tpot_ms", "e2e_ms")
 ARRIVALS: Final[dict[str, str]] = {
@@ -23,6 +23,10 @@ ARRIVALS: Final[dict[str, str]] = {
     "gamma": "open model: arrivals in bursts (burstiness below 1), which wait for nobody",
     "trace": "open model: the arrivals of a recorded trace, which wait for nobody",
 }
+
+
+MODEL_USES: Final = frozenset({"chat", "tools", "embeddings", "messages"})
+"""The uses that works name their models by; where a target names none, its chat model does them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +56,34 @@ class LoadPlan:
     trace: str | None = None
     trace_format: str | None = None
     speed: float = 1.0  # how much faster than recorded a trace is replayed
-    max_tokens: int | None = None
-    prompt_words: int | None = None
+    max_tokens: int | None = None  # instead of the length of answers that each work names
     usage: bool = True  # ask for usage in streams
     honour_retry_after: bool = False  # a user that is refused with 429 waits as long as it is told
     fresh_connections: bool = False
     timeouts: Mapping[str, float] = field(default_factory=dict)
     slos: Mapping[str, float] = field(default_factory=dict)
     goodput: float | None = None  # the share of requests inside all SLOs that the run must reach
-    prices: Mapping[str, float] = field(default_factory=dict)  # USD per million tokens
+    prices: Mapping[str, float] = field(default_factory=dict)  # USD per million tokens, by
+    # prompt and completion
     budget: Mapping[str, Any] = field(default_factory=dict)  # a table of gateproof.budget
     work: tuple[Mapping[str, Any], ...] = ()
     search: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
     base: str = ""
+    models: Mapping[str, str] = field(default_factory=dict)  # by use; the rest is done by model
+    auth: str = "bearer"  # how the target takes its key: bearer or x-api-key
+    headers: Mapping[str, str] = field(default_factory=dict)  # beside the usual ones
+    secret_headers: Mapping[str, str] = field(default_factory=dict)  # to their variables' names
+    proxy: str = ""
+    proxy_auth_env: str = ""  # the variable that holds the proxy's user:password
+    ca_file: str = ""  # of the authorities that certificates are checked by, instead of the usual
+
+    def model_for(self, use: str) -> str:
+        """Give the model for a use of ``gateproof.target``, or for a model's own name."""
+        if use in self.models:
+            return self.models[use]
+        return self.model if use in MODEL_USES else use
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "LoadPlan":

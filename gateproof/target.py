@@ -7,11 +7,10 @@ is ever in a file, in an argument or in a ``Target``. How targets stand in a fil
 
 import datetime as dt
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateproof.address import check_url, is_loopback, origin_of
+from gateproof.address import check_url, check_variable, is_loopback, origin_of
 from gateproof.budget import Budget
 from gateproof.errors import UsageError
 from gateproof.redact import require_coverable
@@ -27,8 +26,6 @@ __all__ = [
     "origin_of",
     "read_secrets",
 ]
-
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +133,3 @@ def read_secrets(target: Target, environ: Mapping[str, str] | None = None) -> di
         require_coverable(name, value)
         secrets[name] = value
     return secrets
-
-
-def check_variable(name: str, what: str) -> str:
-    """Return a variable's name; what is none may be the secret itself, so it is never shown."""
-    if not _VARIABLE.fullmatch(name):
-        raise UsageError(
-            f"{what} is not the name of an environment variable (it is not shown here: it may be "
-            "the secret itself).",
-            "Put the secret into a variable and name that: MY_KEY, not its value.",
-        )
-    return name

@@ -28,9 +28,9 @@ import gevent
 from gevent import socket as green
 from gevent.lock import RLock
 
+from gateproof.address import is_loopback
 from gateproof.errors import UsageError
 from gateproof.sample import ErrorKind
-from gateproof.target import is_loopback
 
 from .framing import MAX_HEAD_BYTES, Broken
 

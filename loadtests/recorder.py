@@ -15,7 +15,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic_ns
 from typing import IO, Any, Final
@@ -25,16 +25,16 @@ import gevent
 from gateproof.plan import LoadPlan
 from gateproof.sample import ErrorKind, LagWriter, SampleWriter, boot_id
 
-from .answer import Answer
 from .pace import Alarm
+from .reply import Reply
 
-__all__ = ["ChatFailed", "Recorder"]
+__all__ = ["Recorder", "RequestFailed"]
 
 _TICK_NS: Final = 10 * 10**6
 _EVIDENCE: Final = 20  # failures of a kind whose words are kept
 
 
-class ChatFailed(Exception):  # Locust shows it as what happened
+class RequestFailed(Exception):  # Locust shows it as what happened
     """A request that failed; few different texts, so that Locust can count them."""
 
 
@@ -47,12 +47,14 @@ class Recorder:
         folder: Path | None,
         fire: Callable[..., None],
         *,
-        key: str = "",
+        titles: Sequence[str],
+        secrets: Sequence[str] = (),
         progress: bool = False,
     ) -> None:
         self._plan = plan
         self._fire = fire
-        self._key = key
+        self._titles = tuple(titles)
+        self._secrets = tuple(secrets)
         self._progress = progress
         self._samples: SampleWriter | None = None
         self._lag: LagWriter | None = None
@@ -69,7 +71,7 @@ class Recorder:
         self._seconds: Any = None
         self._kinds: Counter[int] = Counter()
         self._ttfts_ns: list[int] = []
-        self._answered = self._failed = self._late_max_ns = 0
+        self._answered = self._failed = self._late_max_ns = self._waits = self._waited_ns = 0
         self.started = 0
         """How many requests have begun."""
 
@@ -93,7 +95,7 @@ class Recorder:
         self._alarm.set(self._tick_ns)
         self._seconds = gevent.spawn(self._each_second)
 
-    def record(self, answer: Answer) -> None:
+    def record(self, answer: Reply) -> None:
         """Record a finished answer, and tell Locust."""
         sample = answer.sample
         if self._samples is not None:
@@ -110,19 +112,25 @@ class Recorder:
             self._answered += 1
             if first_ns:  # an answer in one piece has no first token
                 self._ttfts_ns.append(first_ns - due_ns)
+        name = self._titles[sample.work]
         about = {"context": {}, "response_length": 0}
         if first_ns and failed is None:
             ttft_ms = (first_ns - due_ns) / 1e6
             self._fire(
-                request_type="TTFT", name="chat", response_time=ttft_ms, exception=None, **about
+                request_type="TTFT", name=name, response_time=ttft_ms, exception=None, **about
             )
         self._fire(
-            request_type="chat",
-            name="chat",
+            request_type="answer",
+            name=name,
             response_time=(sample.end_ns - due_ns) / 1e6,
             exception=failed,
             **about,
         )
+
+    def waited(self, for_ns: int) -> None:
+        """Count a user that stood back after a 429, as long as it was told."""
+        self._waits += 1
+        self._waited_ns += for_ns
 
     def stopping(self) -> None:
         """Note the end of the offered load; what runs may still finish."""
@@ -136,24 +144,33 @@ class Recorder:
         if self._seconds is not None:
             self._seconds.kill(block=False)
         self._tick()
+        if self._waits:
+            self.note(
+                kind="waits",
+                at_ns=monotonic_ns(),
+                count=self._waits,
+                seconds=round(self._waited_ns / 1e9, 3),
+            )
         self.note(kind="stop", at_ns=self._stop_ns)
         for file in (self._samples, self._lag, self._notes, self._evidence):
             if file is not None:
                 file.close()
         self._samples = self._lag = self._notes = self._evidence = None
 
-    def _failure(self, answer: Answer) -> ChatFailed:
+    def _failure(self, answer: Reply) -> RequestFailed:
         """Name a failure for Locust, and keep the words of the first few of each kind."""
         sample = answer.sample
         kind = ErrorKind(sample.error).name.lower().replace("_", "-")
         self._kinds[sample.error] += 1
         if self._evidence is not None and self._kinds[sample.error] <= _EVIDENCE:
-            says = answer.says.replace(self._key, "[key]") if self._key else answer.says
+            says = answer.says
+            for secret in self._secrets:
+                says = says.replace(secret, "[secret]")
             row = {"kind": kind, "status": sample.status, "number": sample.number}
             row |= {"at_ns": sample.end_ns, "says": says}
             self._evidence.write(json.dumps(row) + "\n")
             self._evidence.flush()
-        return ChatFailed(f"{kind} ({sample.status})" if sample.status else kind)
+        return RequestFailed(f"{kind} ({sample.status})" if sample.status else kind)
 
     def _ring(self) -> None:
         """Note how late this tick is, and those that it made late with it."""

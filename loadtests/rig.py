@@ -1,4 +1,4 @@
-"""What every scenario shares: the plan, the client, the prompts, the recorder.
+"""What every scenario shares: the plan, the client, the workload, the recorder.
 
 The locustfile calls ``serve()`` once at import; Locust's events do the rest. While a test runs,
 ``rig()`` gives the process's ``Rig``.
@@ -9,6 +9,7 @@ goes nowhere but into the request. A wrong option, or a target that may not be l
 process with status 2 and a message, before any request.
 """
 
+import dataclasses
 import inspect
 import json
 import math
@@ -28,19 +29,29 @@ from locust.exception import StopUser
 
 from gateproof.budget import Meter, budget_of
 from gateproof.errors import GateproofError, UsageError
-from gateproof.loadfile import OPTIONS, load_scenario, overrides_of, plan_of, scenario_names
+from gateproof.loadfile import (
+    OPTIONS,
+    load_scenario,
+    overrides_of,
+    plan_of,
+    profile_settings,
+    scenario_names,
+)
 from gateproof.manners import refuse_foreign
 from gateproof.plan import LoadPlan
+from gateproof.profile import load_profile
 from gateproof.sample import NEVER, NO_COST, ErrorKind, Flag, Sample
+from gateproof.work import Lengths, Work, parse_work, titles
 
-from .answer import Answer
 from .arrivals import Arrivals
-from .prompts import Prompts
+from .connect import proxy_for, secret_of
 from .recorder import Recorder
+from .reply import Reply
 from .stream import Client, Limits, Target
 from .timetable import arrivals
+from .work import Conversation, Request, Workload
 
-__all__ = ["Rig", "rig", "serve"]
+__all__ = ["Rig", "rig", "serve", "works_of"]
 
 # Options that Locust has under names of its own.
 _OF_LOCUST = ("--users",)
@@ -50,35 +61,51 @@ class Rig:
     """One process's part of a running load test."""
 
     def __init__(self, plan: LoadPlan, options: Any, fire: Callable[..., None]) -> None:
-        key = os.environ.get(options.key_env, "") if options.key_env else ""
         self.plan = plan
+        secrets = {name: os.environ.get(name, "") for name in _variables(plan, options.key_env)}
         self._client = Client(
-            plan.target, Limits(**plan.timeouts), fresh_connections=plan.fresh_connections
+            plan.target,
+            Limits(**plan.timeouts),
+            fresh_connections=plan.fresh_connections,
+            proxy=proxy_for(plan.target, plan.proxy, secret_of(plan.proxy_auth_env)),
+            ca_file=plan.ca_file,
         )
-        self._prompts = Prompts(
-            plan.model,
+        works = works_of(plan)
+        self._workload = Workload(
+            works,
+            model_of=plan.model_for,
+            head=self._client.head,
             seed=plan.seed,
-            words=plan.prompt_words or 40,
-            max_tokens=plan.max_tokens,
             usage=plan.usage,
+            key=secrets.get(options.key_env, ""),
+            auth=plan.auth,
+            headers={
+                **plan.headers,
+                **{header: secrets[name] for header, name in plan.secret_headers.items()},
+            },
         )
+        self._in_turns = any(work.turns.high > 1 for work in works)
         folder = Path(options.samples) if options.samples else None
         _begun.append(plan)
         if folder is not None and len(_begun) > 1:  # Locust's page can start one test after another
             folder = folder / f"run-{len(_begun)}"
-        self.recorder = Recorder(plan, folder, fire, key=key, progress=options.progress)
+        self.recorder = Recorder(
+            plan,
+            folder,
+            fire,
+            titles=titles(plan.work),
+            secrets=[value for value in secrets.values() if value],
+            progress=options.progress,
+        )
         if folder is not None and not (folder / "plan.json").exists():
             (folder / "plan.json").write_text(plan.as_text(), "utf-8")
-        self._record: Callable[[Answer], None] = self.recorder.record
-        self._meter: Meter | None = None
+        self._meter = None
         if plan.budget:
             self._meter = Meter(budget_of(plan.budget, "The budget"), plan.prices)
-            self._record = self._record_and_count
-        self._head = self._client.head("/chat/completions", key, self._prompts.length)
+        self._talks: dict[int, _Talk] = {}
         self._arrivals: Arrivals | None = None
         self._shape = plan.shape
-        self._places = 0
-        self._start_ns = 0
+        self._places = self._start_ns = 0
         self._ending = Event()
         self._end: Callable[[], None] = lambda: None
 
@@ -114,7 +141,14 @@ class Rig:
             return
         if self.plan.stages:
             self._await(place)
-        self.chat()
+        if self._ending.is_set():
+            raise StopUser
+        talk = self._talks.setdefault(place, _Talk(for_ever=True)) if self._in_turns else None
+        answer = self._ask(talk)
+        if answer is None:
+            raise StopUser
+        if self.plan.honour_retry_after:
+            self._stand_back(answer.sample)
 
     def _await(self, place: int) -> None:
         """Wait until there are so many users that this one is among them; ends the last ones."""
@@ -127,65 +161,92 @@ class Rig:
                 return
         self._ending.wait()
 
-    def chat(
-        self,
-        due_ns: int = 0,
-        delayed: bool = False,  # noqa: FBT001, FBT002  # a greenlet's arguments
-        lengths: tuple[int, int] | None = None,
-    ) -> None:
-        """Make one streamed chat request and record it; due now unless said otherwise."""
-        del lengths  # every prompt has the same length
-        if self._meter is not None and not self._ending.is_set():
-            self._keep_budget(self._meter)
-        if self._ending.is_set():
-            if not due_ns:
-                raise StopUser
-            self._abandon(due_ns)
-            return
-        number = self.recorder.started
-        self.recorder.started = number + 1
-        sample = Sample(due_ns=due_ns, number=number, flags=int(Flag.DELAYED) if delayed else 0)
-        request = self._head + self._prompts.body(number)
-        self._client.send(request, sample, self._record, want_usage=self.plan.usage)
+    def _stand_back(self, sample: Sample) -> None:
+        """After a 429 wait as long as it says; the time is noted, since it is load not offered."""
+        if sample.error == ErrorKind.RATE_LIMITED and sample.retry_after_ms != NEVER:
+            begun_ns = monotonic_ns()
+            self._ending.wait(sample.retry_after_ms / 1000)
+            self.recorder.waited(monotonic_ns() - begun_ns)
 
-    def _keep_budget(self, meter: Meter) -> None:
+    def _ask(
+        self,
+        talk: "_Talk | None" = None,
+        due_ns: int = 0,
+        flags: int = 0,
+        lengths: tuple[int, int] | None = None,
+    ) -> Reply | None:
+        """Make one request, due now unless said otherwise; None when there is none to be made.
+
+        That is when the budget refuses it, or when the conversation of an arrival is over.
+        """
+        number = self.recorder.started
+        if talk is None:
+            request = self._workload.request(number, lengths)
+        else:
+            following = talk.next(self._workload, number, lengths)
+            if following is None:
+                return None
+            request = following
+        if self._meter is not None and not self._affords(self._meter):
+            return None
+        self.recorder.started = number + 1
+        sample = Sample(due_ns=due_ns, number=number, flags=flags)
+        heard: list[Reply] = []
+
+        def record(answer: Reply) -> None:
+            heard.append(answer)
+            self.recorder.record(answer)
+
+        self._client.send(request, sample, record)
+        self._workload.learn(request, sample)
+        if self._meter is not None:
+            _count(self._meter, heard[0])
+        if talk is not None:
+            talk.answer = heard[0]
+        return heard[0]
+
+    def _affords(self, meter: Meter) -> bool:
         """Count one more request, or end the load when it could pass the budget."""
         why = meter.refuses()
-        if why:
-            self.recorder.note(kind="budget", at_ns=monotonic_ns(), spent=True, says=why)
-            gevent.spawn(self._finish)
-            gevent.sleep(0)
-        else:
+        if not why:
             meter.send()
-
-    def _record_and_count(self, answer: Answer) -> None:
-        """Record an answer, and count what it cost."""
-        self.recorder.record(answer)
-        if self._meter is None:
-            return
-        sample = answer.sample
-        prompt, completion = (
-            0 if count == NEVER else count
-            for count in (sample.prompt_tokens, sample.completion_tokens)
-        )
-        cost = sample.cost_nano_usd
-        usd = None if cost == NO_COST else Decimal(cost).scaleb(-9)
-        self._meter.spent(prompt, completion or len(answer.stamps), usd)
+        elif not self._ending.is_set():
+            self.recorder.note(kind="budget", at_ns=monotonic_ns(), says=why)
+            gevent.spawn(self._finish)
+            self._ending.wait()
+        return not why
 
     def arrive(self) -> None:
         """Let requests arrive by the plan until the test stops; every further caller waits."""
         if self._arrivals is None:
             times = arrivals(self.plan)
-            self._arrivals = Arrivals(times, self.chat, self._abandon, cap=self.plan.cap)
+            self._arrivals = Arrivals(times, self._arrived, self._abandon, cap=self.plan.cap)
             self._arrivals.run()
         else:
             self._arrivals.wait()
         raise StopUser
 
+    def _arrived(
+        self,
+        due_ns: int,
+        delayed: bool,  # noqa: FBT001  # a greenlet's argument
+        lengths: tuple[int, int] | None,
+    ) -> None:
+        """Make the request of one arrival, and the further turns of its conversation."""
+        if self._ending.is_set():
+            self._abandon(due_ns)
+            return
+        talk = _Talk(for_ever=False) if self._in_turns else None
+        self._ask(talk, due_ns, int(Flag.DELAYED) if delayed else 0, lengths)
+        while talk is not None and not self._ending.is_set() and self._ask(talk) is not None:
+            pass
+
     def _abandon(self, due_ns: int) -> None:
         """Record a request that was due, and still waited under the cap at the end."""
         sample = Sample(due_ns=due_ns, sent_ns=due_ns, flags=int(Flag.DELAYED))
-        answer = Answer(sample)
+        sample.number = self.recorder.started
+        self.recorder.started += 1
+        answer = self._workload.request(sample.number).answer(sample)
         answer.fail(ErrorKind.UNFINISHED, "never sent", due_ns)
         self.recorder.record(answer)
 
@@ -198,8 +259,61 @@ class Rig:
 
     def close(self) -> None:
         """Write what is left."""
+        self.recorder.note(kind="words", at_ns=monotonic_ns(), learned=self._workload.learned())
         self.recorder.close()
         self._client.close()
+
+
+class _Talk:
+    """Where a conversation stands: its turns so far, and the last answer."""
+
+    __slots__ = ("_conversation", "_for_ever", "answer")
+
+    def __init__(self, *, for_ever: bool) -> None:
+        self._conversation: Conversation | None = None
+        self._for_ever = for_ever
+        self.answer: Reply | None = None
+
+    def next(
+        self, workload: Workload, number: int, lengths: tuple[int, int] | None
+    ) -> Request | None:
+        """Give the next turn; when it was the last one, the first of a new one, or None."""
+        request = None
+        if self._conversation is not None:
+            request = self._conversation.next(number, self.answer)
+        if request is None and (self._for_ever or self._conversation is None):
+            self._conversation = workload.conversation(number, lengths)
+            request = self._conversation.next(number)
+        return request
+
+
+def works_of(plan: LoadPlan) -> tuple[Work, ...]:
+    """Read the works of a plan; one of plain streamed chat where it names none."""
+    folder = Path(plan.base) if plan.base else None
+    works = [
+        parse_work(table, f"{plan.scenario}, work {number}", folder)
+        for number, table in enumerate(plan.work, 1)
+    ]
+    if plan.max_tokens is not None:
+        output = Lengths.fixed(plan.max_tokens)
+        return tuple(dataclasses.replace(work, output=output) for work in works or [Work()])
+    return tuple(works or [Work()])
+
+
+def _variables(plan: LoadPlan, key_env: str) -> list[str]:
+    """Name the environment variables that hold a plan's secrets."""
+    return [*filter(None, [key_env]), *plan.secret_headers.values()]
+
+
+def _count(meter: Meter, answer: Reply) -> None:
+    """Count what an answer cost, by its usage, or else by its output."""
+    sample = answer.sample
+    prompt, completion = (
+        0 if count == NEVER else count for count in (sample.prompt_tokens, sample.completion_tokens)
+    )
+    cost = sample.cost_nano_usd
+    usd = None if cost == NO_COST else Decimal(cost).scaleb(-9)
+    meter.spent(prompt, completion or len(answer.stamps), usd)
 
 
 _running: list[Rig] = []
@@ -271,6 +385,7 @@ def _options(parser: ArgumentParser) -> None:
     add("--scenario", default="", metavar="NAME|FILE", help=", ".join(scenario_names()))
     add("--plan", default="", metavar="FILE", help="a whole plan (plan.json of a run) instead")
     add("--model", default="gpt-4o-mini", help="the model to ask for")
+    add("--target-profile", default="openai", help="what the target claims to be")
     add("--key-env", default="", metavar="NAME", help="the environment variable that holds the key")
     add("--samples", default="", metavar="DIR", help="write samples into this folder")
     add("--allow-origin", default="", metavar="URL", help="an origin beside loopback to be loaded")
@@ -283,11 +398,6 @@ def _options(parser: ArgumentParser) -> None:
 def _plan(environment: Any, users: int | None = None) -> LoadPlan:
     """Resolve what Locust was asked to do; ``users`` are those that its page wants."""
     options = environment.parsed_options
-    if options.key_env and not os.environ.get(options.key_env):
-        raise UsageError(
-            f"The environment variable {options.key_env} is not set.",
-            f"--key-env names the variable that holds the key: export {options.key_env}=…",
-        )
     if options.plan:
         plan = LoadPlan.of(json.loads(Path(options.plan).read_text("utf-8")))
     else:
@@ -303,7 +413,14 @@ def _plan(environment: Any, users: int | None = None) -> LoadPlan:
             given.setdefault("duration_s", float(options.run_time))
         if given.get("arrivals", scenario.arrivals) == "closed" and (users or options.num_users):
             given["users"] = users or options.num_users
-        plan = plan_of(scenario, target=host, model=options.model, **given)
+        about = profile_settings(load_profile(options.target_profile))
+        plan = plan_of(scenario, target=host, model=options.model, **{**about, **given})
+    for name in _variables(plan, options.key_env):
+        if not os.environ.get(name):
+            raise UsageError(
+                f"The environment variable {name} is not set.",
+                f"It is to hold the target's key, or a header's value: export {name}=…",
+            )
     Target.of(plan.target)
     budget = budget_of(plan.budget, "The budget") if plan.budget else None
     refuse_foreign(plan.target, filter(None, [options.allow_origin]), budget)

@@ -4,7 +4,6 @@ from itertools import islice, pairwise
 
 import numpy as np
 import pytest
-from gateproof.loadtests.prompts import Prompts
 from gateproof.loadtests.timetable import offsets
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,17 +43,6 @@ def test_unknown_arrivals_are_refused() -> None:
     """A wrong kind is answered with the valid ones."""
     with pytest.raises(UsageError, match="Known: constant, gamma, poisson"):
         next(offsets("burst", 1.0, 1))
-
-
-def test_prompts_are_alike_and_marked() -> None:
-    """Bodies of a seed have one length, differ, and can be made again and found by their mark."""
-    prompts, again = (Prompts("m", seed=3, words=20, max_tokens=5) for _ in range(2))
-    bodies = [prompts.body(number) for number in range(200)]
-
-    assert {len(body) for body in bodies} == {prompts.length}
-    assert len(set(bodies)) == 200
-    assert bodies == [again.body(number) for number in range(200)]
-    assert prompts.reference(7).encode() in bodies[7]
 
 
 def test_gamma_gaps_follow_their_burstiness() -> None:

@@ -236,7 +236,7 @@ def test_plain_locust_runs_a_scenario(address: str, tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert "TTFT     chat" in done.stderr + done.stdout
+    assert "TTFT     chat-stream" in done.stderr + done.stdout
     got = measure_folder(tmp_path)
     assert (got.requests["failed"], got.plan["users"], got.plan["duration_s"]) == (0, 2, 1.0)
     assert LoadPlan.of(json.loads((tmp_path / "plan.json").read_text())) == LoadPlan.of(got.plan)

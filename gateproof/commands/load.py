@@ -11,7 +11,7 @@ from typing import Any
 
 from gateproof.commands.options import target_of
 from gateproof.errors import TargetError
-from gateproof.loadfile import overrides_of, plan_of
+from gateproof.loadfile import overrides_of, plan_of, profile_settings
 from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
 from gateproof.measure import LoadSummary
 from gateproof.plan import LoadPlan
@@ -96,7 +96,11 @@ def load_into(
 
 def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
     """Resolve the scenario that is named, the target's budget, and the options over both."""
-    given = overrides_of(args)
+    about = profile_settings(load_profile(target.profile))
+    about["models"] |= target.models
+    about["models"].pop("chat", None)
+    about |= {"headers": dict(target.headers), "secret_headers": dict(target.secret_headers)}
+    given = about | overrides_of(args)
     if target.budget is not None:
         given.setdefault("budget", target.budget.as_table())
     return plan_of(args.scenario, target=target.url, model=model, **given)
