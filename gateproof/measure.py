@@ -89,6 +89,7 @@ from gateproof.sample import (
 from gateproof.spread import Spread, distribution, histogram_of, spread_of
 from gateproof.timeline import series, tokens_between
 from gateproof.trust import Generator, generator_figures, stimulus, verdict
+from gateproof.work import titles
 
 __all__ = [
     "Generator",
@@ -325,21 +326,12 @@ def _works(samples: Samples, window: _Window, plan: LoadPlan) -> tuple[dict[str,
     if len(plan.work) < 2:  # one kind of work is the whole
         return ()
     made = []
-    for place, name in enumerate(_titles(plan.work)):
+    for place, name in enumerate(titles(plan.work)):
         own = samples.records[samples.records["work"] == place]
         part = _part(Samples(own, samples.stamps), window, plan, whole=False)
         del part["distributions"], part["histograms"]
         made.append({"name": name, **part})
     return tuple(made)
-
-
-def _titles(tables: tuple[Mapping[str, Any], ...]) -> list[str]:
-    """Name the works of a plan, each differently, in their order."""
-    names: list[str] = []
-    for table in tables:
-        name = str(table.get("name") or table.get("kind") or "chat-stream")
-        names.append(name if name not in names else f"{name} ({len(names) + 1})")
-    return names
 
 
 def measure(

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gateproof.loadtext import headline, invalid_line, load_lines
 from gateproof.run import ORDER, Run, worst
+from gateproof.wording import safe, told
 
 __all__ = [
     "TESTED",
     "headline",
+    "invalid_line",
     "kept",
     "lab_headline",
     "labs_done",
@@ -42,11 +45,6 @@ def verdicts(run: Run) -> dict[str, str]:
 def shown_verdict(row: Mapping[str, Any]) -> str:
     """Return the verdict of a result row, ``waived`` when the operator accepts it."""
     return "waived" if row.get("waiver") else str(row["verdict"])
-
-
-def told(count: int, noun: str) -> str:
-    """Return a count with its noun: 1 check, 2 checks."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def sentence(counts: Mapping[str, int], loads: Sequence[Mapping[str, Any]], labs: str = "") -> str:
@@ -93,11 +91,8 @@ def labs_done(run: Run) -> str:
 
 
 def _of_load(loads: Sequence[Mapping[str, Any]]) -> str:
-    verdicts = [row["summary"].get("verdict") for row in loads]
-    invalid = any(isinstance(said, Mapping) and said.get("valid") is False for said in verdicts)
-    return "No promise was tested; load was " + (
-        "measured, but the run is not valid" if invalid else "measured"
-    )
+    invalid = ", but its figures are INVALID" if invalid_line(loads) else ""
+    return f"No promise was tested; load was measured{invalid}"
 
 
 def kept(folder: Path, *, transcripts: bool = True) -> str:
@@ -114,7 +109,8 @@ def print_summary(run: Run, report: Path | None) -> None:
     target = run.header["target"]
     by_check = verdicts(run)
     counts = Counter(by_check.values())
-    out = [f"{run.header['profile']['title']} profile, {safe(target['url'])}", ""]
+    out = [line for line in (invalid_line(run.loads),) if line]
+    out += [f"{run.header['profile']['title']} profile, {safe(target['url'])}", ""]
     for verdict in SHOWN:
         for rows in _alike(row for row in run.results if shown_verdict(row) == verdict):
             out += _row_lines(verdict, rows)
@@ -123,7 +119,8 @@ def print_summary(run: Run, report: Path | None) -> None:
         out += ["", f"{told(len(by_check), 'check')}: {parts}."]
         out += [f"{sentence(counts, run.loads, labs_done(run))}."]
     for load in run.loads:
-        out += ["", f"load {load['scenario']}: {headline(load['summary'])}"]
+        out += ["", f"load {safe(load['scenario'])}: {headline(load['summary'])}"]
+        out += load_lines(load["summary"])
     for kind, labs in (("capacity", run.searches), ("limits", run.limits)):
         out += [f"{kind} {row['scenario']}: {lab_headline(row['summary'])}" for row in labs]
     out += [safe(note) for note in run.notes]
@@ -134,56 +131,9 @@ def print_summary(run: Run, report: Path | None) -> None:
     sys.stdout.write("\n".join(out).strip() + "\n")
 
 
-def headline(summary: Mapping[str, Any]) -> str:
-    """Return a load summary in one line: the model of load, what came of it, whether it is valid.
-
-    Parts that the summary lacks are left out.
-    """
-
-    def part(*path: str) -> Any:
-        value: Any = summary
-        for name in path:
-            value = value.get(name) if isinstance(value, Mapping) else None
-        return value
-
-    def number(value: object) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-
-    arrivals = part("plan", "arrivals")
-    said = []
-    if part("verdict", "valid") is False:
-        reasons = part("verdict", "reasons")
-        first = str(reasons[0]) if isinstance(reasons, Sequence) and reasons else "no reason given"
-        said.append(f"INVALID ({first})")
-    if arrivals == "closed" and number(part("plan", "users")):
-        said.append(f"closed, {told(part('plan', 'users'), 'user')}")
-    elif isinstance(arrivals, str):
-        rate = part("plan", "rate_per_s")
-        said.append(f"{arrivals}" + (f" arrivals, {rate:g}/s" if number(rate) else ""))
-    due, answered = part("requests", "due"), part("requests", "answered")
-    if number(due) and number(answered):
-        said.append(f"{answered:,} of {told(due, 'request')} answered")
-    failed = part("requests", "failed")
-    if number(failed) and failed:
-        said.append(f"{failed:,} failed")
-    for name, rank in (("TTFT", "p50"), ("TTFT", "p99")):
-        value = part("metrics", "ttft_ms", rank)
-        if number(value):
-            said.append(f"{name} {rank} {value:.1f} ms")
-    tokens = part("rates", "tokens_per_s")
-    if number(tokens) and answered != 0:
-        said.append(f"{tokens:,.0f} tokens/s")
-    return safe("; ".join(said)) or "see the report"
-
-
 def lab_headline(summary: Mapping[str, Any]) -> str:
     """Return what a search for capacity or for limits has found, in the one line that it gives."""
     return safe(str(summary.get("headline") or "")) or "see the report"
-
-
-def safe(text: str) -> str:
-    """Escape what could move a terminal's cursor or hide text."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _alike(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

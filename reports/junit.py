@@ -51,8 +51,41 @@ def junit_xml(report: Report) -> str:
             ET.SubElement(properties, "property", {"name": name, "value": _text(value)})
         for row in rows:
             _case(suite, surface, row, run.checks.get(row["check"], {}))
+    if run.loads:
+        root.insert(0, _loads(report))
+        for name in ("tests", "failures"):
+            root.set(name, str(int(root.get(name, "0")) + int(root[0].get(name, "0"))))
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _loads(report: Report) -> ET.Element:
+    """Return a suite with a case per load run; one whose figures are not certified has failed."""
+    invalid = [load for load in report.loads if load.valid is False]
+    suite = ET.Element(
+        "testsuite",
+        {
+            "name": "load",
+            "tests": str(len(report.loads)),
+            "failures": str(len(invalid)),
+            "errors": "0",
+            "skipped": "0",
+            "time": "0",
+            "timestamp": str(report.run.header.get("started") or "").partition("+")[0],
+            "hostname": "localhost",
+        },
+    )
+    ET.SubElement(suite, "properties")
+    for load in report.loads:
+        name = {"classname": "load", "name": _text(load.scenario), "time": "0"}
+        case = ET.SubElement(suite, "testcase", name)
+        if load.valid is False:
+            message = _text(f"INVALID: {'; '.join(load.reasons)}")
+            failure = ET.SubElement(case, "failure", {"type": "invalid", "message": message})
+            failure.text = _text(load.headline)
+        else:
+            ET.SubElement(case, "system-out").text = _text(load.headline)
+    return suite
 
 
 def _counts(rows: list[Mapping[str, Any]]) -> dict[str, str]:

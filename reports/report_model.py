@@ -14,7 +14,7 @@ from typing import Any
 
 from gateproof.requirement import Requirement, load_requirements
 from gateproof.run import ORDER, Run
-from gateproof.summary import TESTED, labs_done, sentence, shown_verdict, verdicts
+from gateproof.summary import TESTED, invalid_line, labs_done, sentence, shown_verdict, verdicts
 from gateproof.transcript import Transcript
 
 from .evidence import Evidence, evidence_of
@@ -86,6 +86,7 @@ class Report:
 
     run: Run
     sentence: str
+    invalid: str  # the first line of every output when a load run is not valid
     tone: str  # good, bad, or neither when nothing was judged
     counts: Mapping[str, int]
     case_counts: Mapping[str, int]
@@ -140,7 +141,8 @@ def make_report(
     return Report(
         run=run,
         sentence=sentence(counts, run.loads, labs_done(run)),
-        tone=_tone(counts),
+        invalid=invalid_line(run.loads),
+        tone=_tone(counts) or ("bad" if invalid_line(run.loads) else ""),
         counts={name: counts[name] for name in ORDER if counts[name]},
         case_counts=dict(Counter(shown_verdict(row) for row in run.results)),
         requests=_requests(run),

@@ -30,6 +30,7 @@ def summary_json(report: Report) -> str:
     target = run.header["target"]
     value = {
         "schema": SCHEMA,
+        "invalid": report.invalid or None,
         "run": run.header.get("run"),
         "gateproof": run.header.get("gateproof"),
         "verb": run.header.get("verb"),
@@ -126,7 +127,8 @@ def summary_markdown(report: Report) -> str:
     """Return the summary as Markdown, short enough for the page of a CI job."""
     run = report.run
     parts = ", ".join(f"{count} {name}" for name, count in report.counts.items())
-    lines = [
+    lines = [f"## {_md(report.invalid, 600)}", ""] if report.invalid else []
+    lines += [
         f"## {report.sentence}.",
         "",
         ", ".join(

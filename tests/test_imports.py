@@ -30,6 +30,7 @@ LAYERS = (
         "gateproof.requirement",
         "gateproof.plan",
         "gateproof.histogram",
+        "gateproof.wording",
     ),
     ("gateproof.transcript", "gateproof.profile", "gateproof.sample", "gateproof.openapi"),
     (
@@ -41,6 +42,7 @@ LAYERS = (
         "gateproof.goodput",
         "gateproof.trust",
         "gateproof.measure",
+        "gateproof.loadtext",
     ),
     ("gateproof.target", "gateproof.issued"),
     ("gateproof.config", "gateproof.scenario", "gateproof.manners", "gateproof.loadfile"),

@@ -27,6 +27,7 @@ from gateproof.profile import load_profile
 from gateproof.requirement import load_requirements
 from gateproof.run import RunWriter, read_run
 from gateproof.scenario import Scenario
+from gateproof.summary import print_summary
 from gateproof.target import Target
 from gateproof.transcript import Ask, Exchange, Mark, Transcript
 from gateproof.wire import Read
@@ -393,6 +394,28 @@ def test_load_alone_has_a_page(tmp_path: Path) -> None:
     assert "0 to 1 s: tokens/s 10 tokens/s" in page.text["load-0"]
     assert "svg" in page.tags
     assert "broken" not in page.ids
+    assert_valid(tmp_path)
+
+
+def test_invalid_load_is_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A load run that is not certified is the first thing that every output says."""
+    run = Recorder(tmp_path)
+    run.judged(IDS[0], "pass")
+    verdict = {"valid": False, "reasons": ["loop lag p99 is 9 ms: use more workers"]}
+    run.writer.load("chat-steady", "load/chat-steady", {"verdict": verdict})
+    page = Page(run.write(1))
+    said = "INVALID: the figures of load run chat-steady are not certified: loop lag p99 is 9 ms"
+    print_summary(read_run(tmp_path), None)
+    suite = next(iter(ET.parse(tmp_path / "junit.xml").getroot()))
+
+    top = page.text["top"].partition("local")[2].strip()  # behind the title
+    assert top.startswith(said)
+    assert (tmp_path / "summary.md").read_text("utf-8").startswith("## INVALID")
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    assert list(summary)[:2] == ["schema", "invalid"]
+    assert summary["invalid"].startswith(said)
+    assert capsys.readouterr().out.startswith(said)
+    assert (suite.get("name"), suite.get("failures")) == ("load", "1")
     assert_valid(tmp_path)
 
 
