@@ -31,6 +31,8 @@ LAYERS = (
         "gateproof.plan",
         "gateproof.histogram",
     ),
+    ("gateproof.falling",),
+    ("gateproof.capacity",),
     ("gateproof.transcript", "gateproof.profile", "gateproof.sample", "gateproof.openapi"),
     (
         "gateproof.redact",
