@@ -32,6 +32,8 @@ LAYERS = (
         "gateproof.histogram",
         "gateproof.wording",
     ),
+    ("gateproof.falling",),
+    ("gateproof.capacity",),
     ("gateproof.transcript", "gateproof.profile", "gateproof.sample", "gateproof.openapi"),
     (
         "gateproof.redact",
