@@ -40,7 +40,7 @@ class Load:
             rate_per_s=RATE_PER_S if is_open else None,
         )
         self.client = Client(url)
-        self.recorder = Recorder(plan, folder / name, lambda **_: None)
+        self.recorder = Recorder(plan, folder / name, lambda **_: None, titles=["chat"])
         self.workload = Workload([Work()], model_of=lambda _use: "m", head=self.client.head)
 
     def ask(self, sample: Sample) -> Sample:
