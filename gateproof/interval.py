@@ -104,18 +104,31 @@ def quantile_interval(
     for sizes in groups:
         if not len(sizes) and independent:
             continue
-        half = _half_width(values, sizes, at_share(ordered, share) if n else 0.0)
-        if half is None or share - half < 0 or share + half > 1:
+        spread = _deviation(values, sizes, at_share(ordered, share) if n else 0.0)
+        if spread is None:
             return None
-        found.append((math.floor((share - half) * (n - 1)), math.ceil((share + half) * (n - 1))))
+        # On the scale of the logit, where a share near 1 has its long side below.
+        away = spread / (share * (1 - share))
+        low, high = _expit(_logit(share) - away), _expit(_logit(share) + away)
+        if min(low, 1 - high) * n < 1:  # beyond the least or the greatest value
+            return None
+        found.append((math.floor(low * (n - 1)), math.ceil(high * (n - 1))))
     if not found or not n:
         return None
-    low, high = min(low for low, _ in found), max(high for _, high in found)
-    return float(ordered[low]), float(ordered[high])
+    first, last = min(low for low, _ in found), max(high for _, high in found)
+    return float(ordered[first]), float(ordered[last])
 
 
-def _half_width(values: NDArray[Any], sizes: NDArray[np.int64], at: float) -> float | None:
-    """Give half the width of the interval of the share of values that are at most ``at``."""
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
+def _expit(value: float) -> float:
+    return 1 / (1 + math.exp(-min(max(value, -700.0), 700.0)))
+
+
+def _deviation(values: NDArray[Any], sizes: NDArray[np.int64], at: float) -> float | None:
+    """Give how far the share of values that are at most ``at`` may be off, with 95 %."""
     sizes = sizes[sizes > 0]
     groups, n = len(sizes), len(values)
     if groups < _LEAST_GROUPS:

@@ -3,6 +3,7 @@
 Text from a target is shown with control characters escaped, so that it cannot rewrite a terminal.
 """
 
+import re
 import sys
 import textwrap
 from collections import Counter
@@ -128,7 +129,8 @@ def print_summary(run: Run, report: Path | None) -> None:
         out.append("This run was cut short.")
     if report is not None:
         out += ["", f"Report: {report}"]
-    sys.stdout.write("\n".join(out).strip() + "\n")
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(out).strip())
+    sys.stdout.write(text + "\n")
 
 
 def lab_headline(summary: Mapping[str, Any]) -> str:

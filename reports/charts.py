@@ -13,8 +13,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from .drawing import FIRST, HEIGHT, INK, SECOND, THIRD, draw
-from .load_view import mapping, number, numbers, rows_of
+from .drawing import FIRST, HEIGHT, INK, LINE, SECOND, THIRD, draw
+from .values import mapping, number, numbers, rows_of
 from .visible import plain
 
 __all__ = ["Chart", "charts_of"]
@@ -43,7 +43,7 @@ class _Line:
 
 def charts_of(summary: Mapping[str, Any]) -> tuple[Chart, ...]:
     """Draw every chart that a load summary has the values for."""
-    series = mapping(summary.get("series"))
+    series = {**mapping(summary.get("series")), "window": summary.get("window")}
     distributions = mapping(summary.get("distributions"))
     made = [
         _cdf(mapping(distributions.get("ttft_ms")), "TTFT", "time to first token"),
@@ -133,12 +133,25 @@ def _over_time(
         x="seconds since the start",
         y=unit,
         mark={"type": "line", "point": len(places) <= 30, "strokeWidth": 2},
+        cut=_left_out(series, float(bands[-1]["x2"])),
     )
     columns = ("from, s", *(f"{line.name}, {unit}" for line in lines))
     rows = [
         (_figure(times[i]), *(_figure(line.values[i]) for line in lines)) for i in range(len(times))
     ]
     return Chart(title, says, draw(spec, title), columns, _thin(rows))
+
+
+def _left_out(series: Mapping[str, Any], end: float) -> tuple[tuple[float, float], ...]:
+    """Return the spans that the figures leave out: warm-up and cool-down."""
+    window = mapping(series.get("window"))
+    from_s, to_s = window.get("from_s"), window.get("to_s")
+    if not number(from_s) or not number(to_s):
+        return ()
+    assert isinstance(from_s, int | float)
+    assert isinstance(to_s, int | float)
+    spans = ((0.0, float(from_s)), (float(to_s), end))
+    return tuple((low, high) for low, high in spans if 0 <= low < high <= end)
 
 
 def _cdf(distribution: Mapping[str, Any], name: str, what: str) -> Chart | None:
@@ -237,6 +250,7 @@ def _layers(
     x: str,
     y: str,
     mark: Mapping[str, Any],
+    cut: Sequence[tuple[float, float]] = (),
 ) -> Any:
     import altair as alt  # noqa: PLC0415  # only a run with load pays for it
 
@@ -260,7 +274,13 @@ def _layers(
             ),
         )
     )
-    return alt.layer(drawn, _bands(alt, bands, across))
+    layers = [drawn, _bands(alt, bands, across)]
+    if cut:
+        spans = [{"x": low, "x2": high} for low, high in cut]
+        shade = alt.Chart(alt.InlineData(values=spans)).mark_rect(color=LINE, fillOpacity=0.45)
+        at = alt.X("x:Q", title=x)
+        layers.insert(0, shade.encode(x=at, x2="x2:Q", y=alt.value(0), y2=alt.value(HEIGHT)))
+    return alt.layer(*layers)
 
 
 def _bands(alt: Any, bands: Sequence[Mapping[str, Any]], across: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-__all__ = ["COLOURS", "FIRST", "HEIGHT", "INK", "SECOND", "THIRD", "draw"]
+__all__ = ["COLOURS", "FIRST", "HEIGHT", "INK", "LINE", "SECOND", "THIRD", "draw"]
 
 WIDTH, HEIGHT = 430, 170
 # Placeholders that Vega takes for colours; the page's stylesheet gives the real ones.

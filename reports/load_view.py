@@ -1,14 +1,20 @@
 """What is told of one load run: its model, whether it can be trusted, and its figures.
 
 A load summary is read defensively: it may be of a run that was cut short or of another version, and
-what it lacks is left out. Figures keep their unit and their n.
+what it lacks is left out. Figures keep their unit, their n and their interval. What failures said
+is read from the load folder, a little of each kind.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from gateproof.summary import headline, told
+from gateproof.loadtext import headline, interval
+from gateproof.summary import told
+
+from .load_parts import Card, cards, facts_of, failures_said, work_row
+from .values import mapping, number, numbers, rows_of, text
 
 __all__ = ["Figure", "LoadView", "load_view", "mapping", "number", "numbers", "rows_of"]
 
@@ -16,7 +22,10 @@ __all__ = ["Figure", "LoadView", "load_view", "mapping", "number", "numbers", "r
 METRICS: Mapping[str, tuple[str, str]] = {
     "ttft_ms": ("TTFT", "ms"),
     "ttft_from_due_ms": ("TTFT from due", "ms"),
+    "first_byte_ms": ("first byte", "ms"),
+    "after_first_byte_ms": ("TTFT after first byte", "ms"),
     "content_ms": ("first content", "ms"),
+    "reasoning_ms": ("reasoning", "ms"),
     "itl_ms": ("ITL", "ms"),
     "gap_ms": ("gap between events", "ms"),
     "tpot_ms": ("TPOT", "ms"),
@@ -26,24 +35,34 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "wait_ms": ("wait before sending", "ms"),
     "connect_ms": ("connect", "ms"),
 }
+ARRIVALS: Mapping[str, str] = {
+    "poisson": "random (Poisson) arrivals",
+    "constant": "evenly spaced arrivals",
+    "gamma": "bursty (gamma) arrivals",
+    "trace": "the arrivals of a recorded trace",
+}
 RATES: Mapping[str, tuple[str, str]] = {
     "offered_per_s": ("asked for", "requests/s"),
     "due_per_s": ("due", "requests/s"),
     "answered_per_s": ("answered", "requests/s"),
     "tokens_per_s": ("output", "tokens/s"),
 }
-RANKS = ("mean", "p50", "p90", "p95", "p99", "max")
+RANKS = ("mean", "p50", "p90", "p95", "p99", "p999", "max")
+RANK_NAMES = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row of the table of figures: what it is, its unit, how many samples, its spread."""
+    """One row of the table of figures: what it is, its unit, how many samples, its spread.
+
+    ``values`` are (value, its interval or nothing), in the order of ``RANKS``.
+    """
 
     name: str
     unit: str
     says: str
     n: int
-    values: tuple[str, ...]
+    values: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,40 +78,24 @@ class LoadView:
     valid: bool | None
     reasons: tuple[str, ...]
     limits: tuple[Mapping[str, Any], ...]
+    cards: tuple[Card, ...]
     notes: tuple[str, ...]
     counts: tuple[tuple[str, str], ...]
     rates: tuple[tuple[str, str, str], ...]
     figures: tuple[Figure, ...]
     goodput: str
+    missed: str
+    works: tuple[tuple[str, ...], ...]
+    facts: tuple[tuple[str, str], ...]
     errors: tuple[Mapping[str, Any], ...]
+    said: Mapping[str, tuple[str, ...]]
     findings: tuple[Mapping[str, Any], ...]
     generator: tuple[tuple[str, str], ...]
     summary: Mapping[str, Any]
 
 
-def mapping(value: object) -> Mapping[str, Any]:
-    """Return a value if it is a mapping, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def rows_of(value: object) -> tuple[Any, ...]:
-    """Return the items of a list, else none."""
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
-
-
-def number(value: object) -> bool:
-    """Tell whether a value is a finite number."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and -1e300 < value < 1e300  # type: ignore[operator]  # is_number tells
-
-
-def numbers(value: object) -> tuple[float | None, ...]:
-    """Return the items of a list as numbers, ``None`` for what is none."""
-    return tuple(item if number(item) else None for item in rows_of(value))
-
-
-def load_view(row: Mapping[str, Any], serial: int) -> LoadView:
-    """Read a ``load`` row of a run file."""
+def load_view(row: Mapping[str, Any], serial: int, run_folder: Path | None = None) -> LoadView:
+    """Read a ``load`` row of a run file; with its folder, what failures said as well."""
     summary = mapping(row.get("summary"))
     verdict = mapping(summary.get("verdict"))
     valid = verdict.get("valid")
@@ -107,19 +110,24 @@ def load_view(row: Mapping[str, Any], serial: int) -> LoadView:
         valid=valid if isinstance(valid, bool) else None,
         reasons=_texts(verdict.get("reasons")),
         limits=tuple(mapping(item) for item in rows_of(verdict.get("limits"))),
+        cards=cards(summary),
         notes=_texts(summary.get("notes")),
         counts=tuple(
-            (name.replace("_", " "), _text(value))
+            (name.replace("_", " "), text(value))
             for name, value in mapping(summary.get("requests")).items()
             if number(value) and (value or name in ("due", "answered", "failed"))
         ),
         rates=tuple(
-            (name, _text(mapping(summary.get("rates")).get(key)), unit)
+            (name, text(mapping(summary.get("rates")).get(key)), unit)
             for key, (name, unit) in RATES.items()
             if number(mapping(summary.get("rates")).get(key))
         ),
         figures=_figures(mapping(summary.get("metrics")), says),
         goodput=_goodput(mapping(summary.get("goodput"))),
+        missed=_missed(mapping(summary.get("goodput"))),
+        works=tuple(work_row(mapping(work)) for work in rows_of(summary.get("works"))),
+        facts=facts_of(summary),
+        said=failures_said(run_folder, str(row.get("folder") or "")),
         errors=tuple(mapping(item) for item in rows_of(summary.get("errors"))),
         findings=tuple(mapping(item) for item in rows_of(summary.get("findings"))),
         generator=_generator(mapping(summary.get("generator"))),
@@ -140,16 +148,19 @@ def _model(plan: Mapping[str, Any]) -> str:
     tail = f" ({tail})" if tail else ""
     if arrivals == "closed":
         users = told(plan["users"], "user") if isinstance(plan.get("users"), int) else "users"
+        stages = rows_of(plan.get("stages"))
+        users += f" in {told(len(stages), 'stage')}" if stages else ""
         return (
             f"Closed model: {users}, and each waits for its answer before it asks again, so a slow "
             f"target is asked less{tail}."
         )
     if isinstance(arrivals, str):
-        rate = f" at {_text(plan['rate_per_s'])} a second" if number(plan.get("rate_per_s")) else ""
-        kind = {"poisson": "random (Poisson) arrivals", "constant": "evenly spaced arrivals"}
+        rate = f" at {text(plan['rate_per_s'])} a second" if number(plan.get("rate_per_s")) else ""
+        stages = rows_of(plan.get("stages"))
+        rate = rate or (f" in {told(len(stages), 'stage')}" if stages else "")
         return (
-            f"Open model: {kind.get(arrivals, arrivals)}{rate}, which wait for nobody; times from "
-            f"due hold the wait as well{tail}."
+            f"Open model: {ARRIVALS.get(arrivals, arrivals)}{rate}, which wait for nobody; times "
+            f"from due hold the wait as well{tail}."
         )
     return f"The run does not say whether its load was open or closed{tail}."
 
@@ -157,7 +168,7 @@ def _model(plan: Mapping[str, Any]) -> str:
 def _window(summary: Mapping[str, Any]) -> str:
     window = mapping(summary.get("window"))
     seconds = window.get("seconds")
-    said = f"Measured over {_text(seconds)} s" if number(seconds) else ""
+    said = f"Measured over {text(seconds)} s" if number(seconds) else ""
     warm_up = window.get("warm_up")
     return f"{said}; {warm_up}." if said and warm_up else said and f"{said}."
 
@@ -168,7 +179,10 @@ def _figures(metrics: Mapping[str, Any], says: Mapping[str, Any]) -> tuple[Figur
         spread = mapping(metrics.get(key))
         n = spread.get("n")
         if isinstance(n, int) and n > 0:
-            values = tuple(_text(spread.get(rank)) for rank in RANKS)
+            bounds = mapping(spread.get("ci"))
+            values = tuple(
+                (text(spread.get(rank)), interval(bounds.get(rank)).strip()) for rank in RANKS
+            )
             found.append(Figure(name, unit, str(says.get(key) or ""), n, values))
     return tuple(found)
 
@@ -178,13 +192,24 @@ def _goodput(goodput: Mapping[str, Any]) -> str:
     if not number(share) or not number(n):
         return ""
     slos = ", ".join(
-        f"{str(name).removesuffix('_ms')} ≤ {_text(limit)} ms"
+        f"{str(name).removesuffix('_ms')} ≤ {text(limit)} ms"
         for name, limit in mapping(goodput.get("slos")).items()
     )
+    within = interval(goodput.get("ci"), percent=True)
     return (
-        f"Goodput: {share:.1%} of {told(int(n or 0), 'request')} inside all limits ({slos}), "
-        f"{_text(goodput.get('per_s'))} a second."
+        f"Goodput: {share:.1%}{within} of {told(int(n or 0), 'request')} inside all limits "
+        f"({slos}), {text(goodput.get('per_s'))} a second."
     )
+
+
+def _missed(goodput: Mapping[str, Any]) -> str:
+    """Say which limit was missed how often."""
+    said = [
+        f"{str(name).removesuffix('_ms')} {text(count)}"
+        for name, count in mapping(goodput.get("missed")).items()
+        if number(count) and count
+    ]
+    return f"Outside of a limit, or failed: {', '.join(said)}." if said else ""
 
 
 def _generator(about: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -192,34 +217,19 @@ def _generator(about: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     for key, name in (("lag_ms", "loop lag"), ("late_ms", "late sends")):
         spread = mapping(about.get(key))
         if number(spread.get("n")):
-            said = ", ".join(f"{r} {_text(spread.get(r))}" for r in ("p50", "p99", "max"))
-            found.append((name, f"{said} ms (n = {_text(spread['n'])})"))
+            said = ", ".join(f"{r} {text(spread.get(r))}" for r in ("p50", "p99", "max"))
+            found.append((name, f"{said} ms (n = {text(spread['n'])})"))
     for key, name, unit in (
         ("workers", "workers", ""),
         ("cpu_share", "CPU of the busiest worker", " of a core"),
         ("rss_mb", "memory of the largest worker", " MB"),
+        ("local_errors", "socket errors of its own", ""),
         ("lost_records", "records lost", ""),
     ):
         if number(about.get(key)):
-            found.append((name, _text(about[key]) + unit))
+            found.append((name, text(about[key]) + unit))
     return tuple(found)
 
 
 def _texts(value: object) -> tuple[str, ...]:
     return tuple(str(item) for item in rows_of(value))
-
-
-def _text(value: object) -> str:
-    """Return a number with as many digits as one reads; a dash for what is not there."""
-    if not number(value):
-        return "-"
-    assert isinstance(value, int | float)
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return (
-        f"{value:.1f}"
-        if abs(value) >= 10
-        else f"{value:.2f}"
-        if abs(value) >= 1
-        else f"{value:.3f}"
-    )

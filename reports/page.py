@@ -24,6 +24,8 @@ from gateproof.summary import lab_headline, told
 from gateproof.transcript import Transcript
 
 from .charts import charts_of
+from .load_parts import WORK_COLUMNS
+from .load_view import RANK_NAMES
 from .report_model import Report, make_report
 from .visible import show, show_command
 
@@ -95,6 +97,8 @@ def _render(report: Report, charts: list[Any], labs: list[dict[str, Any]]) -> st
             target=run.header["target"],
             charts=charts,
             labs=labs,
+            rank_names=RANK_NAMES,
+            work_columns=WORK_COLUMNS,
             bar=_bar(report),
             labels=LABELS,
         )

@@ -19,6 +19,7 @@ from gateproof.transcript import Transcript
 
 from .evidence import Evidence, evidence_of
 from .load_view import LoadView, load_view
+from .values import mapping
 
 __all__ = ["Case", "Finding", "Group", "Report", "make_report"]
 
@@ -151,7 +152,7 @@ def make_report(
         not_applicable=_groups(run, of_check),
         passed={name: tuple(items) for name, items in sorted(passed.items())},
         excused=_excused(run) if run.results else (),
-        loads=tuple(load_view(row, number) for number, row in enumerate(run.loads)),
+        loads=tuple(load_view(row, number, run.folder) for number, row in enumerate(run.loads)),
     )
 
 
@@ -264,9 +265,15 @@ def _excused(run: Run) -> tuple[Requirement, ...]:
 
 
 def _requests(run: Run) -> int:
+    loaded = sum(
+        count
+        for row in run.loads
+        for name in ("due", "warm_up", "cool_down")
+        if isinstance(count := mapping(row["summary"].get("requests")).get(name), int)
+    )
     if run.footer is not None and isinstance(run.footer.get("requests"), int):
-        return int(run.footer["requests"])
-    return len(run.exchanges)
+        return int(run.footer["requests"]) + loaded
+    return len(run.exchanges) + loaded
 
 
 def _date(text: object) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 
 from gateproof.summary import lab_headline, told
 
-from .load_view import LoadView, mapping
+from .load_view import LoadView
 from .report_model import Case, Finding, Report
+from .values import mapping
 from .visible import clip, lay_open
 
 __all__ = ["SCHEMA", "summary_json", "summary_markdown"]
