@@ -294,10 +294,14 @@ def works_of(plan: LoadPlan) -> tuple[Work, ...]:
         parse_work(table, f"{plan.scenario}, work {number}", folder)
         for number, table in enumerate(plan.work, 1)
     ]
+    works = works or [Work()]
     if plan.max_tokens is not None:
         output = Lengths.fixed(plan.max_tokens)
-        return tuple(dataclasses.replace(work, output=output) for work in works or [Work()])
-    return tuple(works or [Work()])
+        works = [dataclasses.replace(work, output=output) for work in works]
+    elif plan.trace is not None:  # the lengths are the trace's, and each request has room for them
+        output = Lengths.fixed(1)
+        works = [dataclasses.replace(work, output=work.output or output) for work in works]
+    return tuple(works)
 
 
 def _variables(plan: LoadPlan, key_env: str) -> list[str]:
