@@ -26,6 +26,7 @@ from gateproof.budget import budget_of, parse_budget
 from gateproof.errors import UsageError, unknown_name
 from gateproof.plan import ARRIVALS, SLO_NAMES, LoadPlan, Stage, parse_slos
 from gateproof.profile import Profile
+from gateproof.sampling import parse_sampling
 from gateproof.trace import TRACE_FORMATS, scan_trace, trace_format_of
 from gateproof.work import parse_work
 
@@ -417,6 +418,7 @@ _KEYS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "goodput": _number(1.0, above=True),
     "prices": _numbers(("prompt", "completion"), "price", _number(1e9)),
     "budget": _budget,
+    "sampling": lambda value, place: dataclasses.asdict(parse_sampling(value, place)),
 }
 
 

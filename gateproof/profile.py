@@ -19,6 +19,7 @@ from gateproof.errors import GateproofError, unknown_name
 from gateproof.requirement import (
     CAPABILITIES,
     IMPLIED,
+    UNDER_LOAD,
     Level,
     Requirement,
     load_requirements,
@@ -204,7 +205,7 @@ def _read_profile(file: Traversable) -> Profile:
 
 def _claimable() -> set[str]:
     """Name what a profile may claim in so many words."""
-    return set(CAPABILITIES) - {"upstream", *IMPLIED}
+    return set(CAPABILITIES) - {"upstream", UNDER_LOAD, *IMPLIED}
 
 
 def _with_implied(claims: frozenset[str]) -> frozenset[str]:

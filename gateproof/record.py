@@ -15,6 +15,7 @@ from typing import Any
 from gateproof.client import Client
 from gateproof.profile import GROUPS, Profile
 from gateproof.redact import cover_text
+from gateproof.requirement import UNDER_LOAD
 from gateproof.scenario import Scenario, Steps, Unanswered, Use, canary_of
 from gateproof.target import Target
 from gateproof.transcript import OWN_ERROR, Ask, Exchange, Transcript
@@ -32,6 +33,8 @@ def unclaimed(profile: Profile, target: Target, needs: Sequence[frozenset[str]])
         if need == "upstream":
             if target.upstream is None:
                 reasons[need] = "no controlled upstream"
+        elif need == UNDER_LOAD:
+            reasons[need] = "judged only while load is on (gateproof load, gateproof audit)"
         elif need in target.disclaims:
             reasons[need] = f"{need} taken out of the profile: {target.disclaims[need]}"
         elif need.startswith("plan:"):

@@ -26,6 +26,7 @@ __all__ = [
     "CAPABILITIES",
     "IMPLIED",
     "SURFACES",
+    "UNDER_LOAD",
     "Kind",
     "Level",
     "Requirement",
@@ -100,6 +101,7 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
         "http": "HTTP itself (follows from having an API; never claimed in so many words)",
         "images": "image generation",
         "keys.manage": "creating, listing and deleting API keys",
+        "load": "answers under load (given by a load run, never claimed)",
         "login": "a session by HTTP Basic credentials",
         "messages": "Anthropic's Messages route",
         "messages.count-tokens": "counting the tokens of a Messages request",
@@ -138,6 +140,8 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
 )
 
 IMPLIED = frozenset({"http", "streams"})
+UNDER_LOAD = "load"
+"""The capability that only a load run gives."""
 """The capabilities that follow from others."""
 
 _ID = re.compile(r"[A-Z]+-[0-9]+[a-z]?|[a-z0-9-]+(\.[a-z0-9-]+)+")

@@ -203,12 +203,7 @@ class RunWriter:
 
     def transcript(self, transcript: Transcript) -> None:
         """Keep a transcript, and one line for each of its exchanges."""
-        name = f"transcripts/{transcript.scenario}.json"
-        path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_suffix(".part")
-        partial.write_text(json.dumps(to_json(transcript), ensure_ascii=False), "utf-8")
-        partial.replace(path)
+        name = self.keep(transcript)
         for index, exchange in enumerate(transcript.exchanges):
             response = exchange.response
             self._requests += exchange.attempts
@@ -226,6 +221,16 @@ class RunWriter:
                 ended_ns=exchange.ended_ns,
                 transcript=name,
             )
+
+    def keep(self, transcript: Transcript) -> str:
+        """Keep a transcript and return its file's name; what load made is not told one by one."""
+        name = f"transcripts/{transcript.scenario}.json"
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part")
+        partial.write_text(json.dumps(to_json(transcript), ensure_ascii=False), "utf-8")
+        partial.replace(path)
+        return name
 
     def result(self, result: Result, waiver: str = "") -> None:
         """Write a judgment."""
@@ -351,7 +356,7 @@ def _row(line: str) -> dict[str, Any] | None:
 def read_transcripts(folder: Path) -> dict[str, Transcript]:
     """Read all transcripts of a run folder by scenario."""
     found = {}
-    for path in sorted((folder / "transcripts").glob("*.json")):
+    for path in sorted((folder / "transcripts").rglob("*.json")):
         try:
             transcript = from_json(json.loads(path.read_text("utf-8")))
         except (ValueError, KeyError, TypeError) as error:

@@ -41,6 +41,7 @@ from gateproof.manners import refuse_foreign
 from gateproof.plan import LoadPlan
 from gateproof.profile import load_profile
 from gateproof.sample import NEVER, NO_COST, ErrorKind, Flag, Sample
+from gateproof.sampling import Sampling
 from gateproof.work import Lengths, Work, parse_work, titles
 
 from .arrivals import Arrivals
@@ -49,6 +50,7 @@ from .recorder import Recorder
 from .reply import Reply
 from .stream import Client, Limits, Target
 from .timetable import arrivals
+from .witness import Witness
 from .work import Conversation, Request, Workload
 
 __all__ = ["Rig", "rig", "serve", "works_of"]
@@ -102,6 +104,12 @@ class Rig:
         self._meter = None
         if plan.budget:
             self._meter = Meter(budget_of(plan.budget, "The budget"), plan.prices)
+        self._witness: Witness | None = None
+        if folder is not None:
+            covered = {name: value for name, value in secrets.items() if value}
+            self._witness = Witness(
+                Sampling.of(plan.sampling), plan.seed, folder / "transcripts", covered
+            )
         self._talks: dict[int, _Talk] = {}
         self._arrivals: Arrivals | None = None
         self._shape = plan.shape
@@ -197,7 +205,8 @@ class Rig:
             heard.append(answer)
             self.recorder.record(answer)
 
-        self._client.send(request, sample, record)
+        sent = request if self._witness is None else self._witness.tap(number, request)
+        self._client.send(sent, sample, record)
         self._workload.learn(request, sample)
         if self._meter is not None:
             _count(self._meter, heard[0])
@@ -262,6 +271,8 @@ class Rig:
         self.recorder.note(kind="words", at_ns=monotonic_ns(), learned=self._workload.learned())
         self.recorder.close()
         self._client.close()
+        if self._witness is not None:
+            self._witness.write(self.plan.target)
 
 
 class _Talk:

@@ -74,7 +74,7 @@ def test_closed_model_end_to_end(
     assert {"progress_s", "active", "answered", "ttft_p50_ms"} <= lines[0].keys()
     written = json.loads((run.out_dir / "load.json").read_text())
     assert written["requests"] == got.requests
-    for path in run.out_dir.iterdir():
+    for path in filter(Path.is_file, run.out_dir.rglob("*")):
         assert KEY.encode() not in path.read_bytes()
 
 

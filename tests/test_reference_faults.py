@@ -127,6 +127,7 @@ UNSEEN = {
     "split-codepoint", "odd-chunks", "ttft", "itl", "jitter", "silence", "stall", "slow-headers",
     "no-cancel", "no-cancel-early", "answered-from-cache", "pause-is-death", "cost-input-random",
     "accept-json-not-streamed", "echo-request-id", "some-500", "created-past",
+    "crowd-loses-done", "crowd-mixes-streams",
 }  # fmt: skip
 
 # Rows of accounts, limits, embeddings and prompts, which have stories of their own, and of what is

@@ -16,6 +16,7 @@ from gateproof.commands.conform import conform
 from gateproof.commands.listing import rows_of
 from gateproof.commands.load import load_into, load_plan
 from gateproof.commands.options import target_of
+from gateproof.commands.underload import broken_under_load
 from gateproof.errors import TargetError, UsageError, unknown_name
 from gateproof.profile import load_profile
 from gateproof.report import write_report
@@ -84,6 +85,7 @@ def _load(args: argparse.Namespace, folder: Path, status: int) -> int:
         model = target.upstream.model(*PACED) if target.upstream else target.model()
         try:
             load_into(writer, target, load_plan(target, model, args), args)
+            status = status or (1 if broken_under_load(read_run(folder)) else 0)
         except TargetError as error:
             writer.note(f"The load run failed. {error.message}")
             status = status or 1

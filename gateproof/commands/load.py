@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateproof.commands.options import target_of
+from gateproof.commands.underload import broken_under_load, judge_kept
 from gateproof.errors import TargetError
 from gateproof.loadfile import overrides_of, plan_of, profile_settings
 from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
@@ -19,7 +20,7 @@ from gateproof.probe import probe
 from gateproof.profile import load_profile
 from gateproof.report import write_report
 from gateproof.run import RunWriter, claim_folder, new_folder, read_run
-from gateproof.summary import kept, print_summary
+from gateproof.summary import kept, print_summary, told
 from gateproof.target import Target, read_secrets
 
 __all__ = ["BUDGET_SPENT", "load_into", "load_plan", "run"]
@@ -47,6 +48,9 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
         summary = load_into(writer, target, plan, args)
         status, why = _status(summary, folder / "load" / plan.scenario)
+        broken = broken_under_load(read_run(folder))
+        if broken and not status:
+            status, why = 1, f"{told(broken, 'promise')} broken under load"
         writer.footer(status, why)
     except TargetError as error:
         writer.note(f"The load run failed. {error.message}")
@@ -84,7 +88,9 @@ def load_into(
         writer.note("The load run was interrupted; its figures are of what came until then.")
         raise
     _tell("")
-    writer.load(plan.scenario, place, summary.as_json())
+    under = judge_kept(writer, plan.scenario, plan.model, target, _cross_talk(summary))
+    row = summary.as_json()
+    writer.load(plan.scenario, place, {**row, "conformance": under} if under else row)
     if not summary.requests["answered"] and summary.errors:
         raise TargetError(
             f"Not one request of {plan.scenario} was answered: "
@@ -123,6 +129,11 @@ def _status(summary: LoadSummary, folder: Path) -> tuple[int, str]:
         told = "no request was judged" if got is None else f"{got:.2%} of requests were"
         return 1, f"goodput missed: {told} inside all SLOs, wanted {wanted:.2%}"
     return 0, ""
+
+
+def _cross_talk(summary: LoadSummary) -> int:
+    """Return how many answers the generator found another request's reference in."""
+    return sum(row["count"] for row in summary.errors if row["kind"] == "cross-talk")
 
 
 def _progress(row: Mapping[str, Any]) -> None:

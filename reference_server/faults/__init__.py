@@ -11,6 +11,7 @@ from . import (  # noqa: F401  # importing them fills the table
     bodies,
     chunks,
     cost,
+    crowds,
     embeddings,
     fields,
     framing,

@@ -1,0 +1,106 @@
+"""Judges what a load run kept of its answers; the results go into the run beside its figures.
+
+Used by ``gateproof load`` and ``gateproof audit`` once the load is over.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import shutil
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from gateproof.conform import Plan, make_plan, waive
+from gateproof.profile import Profile, load_profile
+from gateproof.run import Run, RunWriter, read_run
+from gateproof.suite import load_checks
+from gateproof.target import Target, read_secrets
+from gateproof.transcript import Transcript
+from gateproof.underload import UnderLoad, ask_alone, gather, judge_under_load, tell_alone
+
+__all__ = ["broken_under_load", "judge_kept", "write_results"]
+
+
+def judge_kept(
+    writer: RunWriter, scenario: str, model: str, target: Target, cross_talk: int = 0
+) -> dict[str, Any] | None:
+    """Judge the answers that a load run kept, write the results, and return what a summary says.
+
+    ``cross_talk`` is how many answers the generator found another request's reference in. Nothing
+    is returned where nothing was kept. What has a finding is asked for once more without load,
+    unless the run has judged it without load already.
+    """
+    place = f"load/{scenario}"
+    folder = writer.folder / place / "transcripts"
+    if not folder.is_dir():
+        return None
+    profile = load_profile(target.profile)
+    use = {
+        "model": model,
+        "models": dict(target.models),
+        "profile": profile.name,
+        "options": dict(profile.options),
+        "cross_talk": cross_talk,
+    }
+    transcript = gather(folder, place, use)
+    if not transcript.exchanges:
+        return None
+    plan = make_plan(target, profile, load_checks())
+    under = judge_under_load(plan, transcript)
+    alone = _alone(writer, plan, target, under)
+    transcript = _with(transcript, {"alone": [[*key, said] for key, said in alone.items()]})
+    under = tell_alone(under, alone)
+    writer.keep(transcript)
+    shutil.rmtree(folder)
+    write_results(writer, plan, profile, target, under)
+    return under.as_json()
+
+
+def write_results(
+    writer: RunWriter, plan: Plan, profile: Profile, target: Target, under: UnderLoad
+) -> None:
+    """Write results of checks under load, and the checks that the run does not have yet."""
+    known = read_run(writer.folder).checks
+    today = dt.datetime.now(dt.UTC).date()
+    for result in under.results:
+        if result.check not in known:
+            check = plan.checks[result.check]
+            requirement = plan.requirement(check)
+            writer.check(check, requirement, profile.level_of(requirement))
+        waivable = result.verdict in ("fail", "warn", "untestable")
+        writer.result(result, waive(result, target, today) if waivable else "")
+
+
+def broken_under_load(run: Run) -> int:
+    """Count the checks under load that fail, could not be judged, or broke, and are not waived."""
+    return sum(
+        row["case"].startswith("load/")
+        and row["verdict"] in ("fail", "untestable", "error")
+        and not row["waiver"]
+        for row in run.results
+    )
+
+
+def _alone(
+    writer: RunWriter, plan: Plan, target: Target, under: UnderLoad
+) -> dict[tuple[str, str], str]:
+    """Return the verdicts without load of what has a finding: those of this run, or new ones."""
+    known = {
+        (row["check"], row["case"]): str(row["verdict"]) for row in read_run(writer.folder).results
+    }
+    found = {key: known[key] for key in under.found.items() if key in known}
+    left = {check: read for check, read in under.found.items() if (check, read) not in found}
+    if left:
+        with contextlib.suppress(OSError):  # then the findings are told without
+            asked = asyncio.run(ask_alone(plan, read_secrets(target), uuid.uuid4().hex[:12], left))
+            found |= asked
+    return found
+
+
+def _with(transcript: Transcript, use: Mapping[str, Any]) -> Transcript:
+    return Transcript(
+        scenario=transcript.scenario,
+        exchanges=transcript.exchanges,
+        use={**transcript.use, **use},
+    )
