@@ -93,6 +93,7 @@ class Meter:
     """What the dearest answer so far took; a caller that knows more may set it higher."""
     most_usd: Decimal = Decimal(0)
     answers: int = 0
+    unpriced: bool = False  # an answer named tokens, and nothing says what they cost
 
     def refuses(self) -> str:
         """Say what is spent when one more request could pass the budget; empty when none is."""
@@ -103,6 +104,8 @@ class Meter:
             self.tokens >= budget.tokens or self.tokens + running * self.most_tokens > budget.tokens
         ):
             return f"{self.tokens:,} of {budget.tokens:,} tokens are used" + self._reserved()
+        if budget.usd is not None and self.unpriced:
+            return "answers name no cost, and no [prices] say one, so USD cannot be kept to"
         if budget.usd is not None and (
             self.usd >= budget.usd or self.usd + running * self.most_usd > budget.usd
         ):
@@ -121,6 +124,7 @@ class Meter:
         self, prompt_tokens: int = 0, completion_tokens: int = 0, usd: Decimal | None = None
     ) -> None:
         """Count the end of a request; money that it does not name is reckoned by the prices."""
+        tokens = prompt_tokens + completion_tokens
         if usd is None:
             million = Decimal(1_000_000)
             usd = sum(
@@ -133,7 +137,7 @@ class Meter:
                 ),
                 Decimal(0),
             )
-        tokens = prompt_tokens + completion_tokens
+            self.unpriced = self.unpriced or bool(tokens and not self.prices)
         self.answers += 1
         self.tokens += tokens
         self.usd += usd

@@ -57,6 +57,7 @@ __all__ = ["Rig", "rig", "serve", "works_of"]
 
 # Options that Locust has under names of its own.
 _OF_LOCUST = ("--users",)
+_BUDGET_SPENT = 5  # the exit status, as gateproof's own
 
 
 class Rig:
@@ -110,6 +111,8 @@ class Rig:
             self._witness = Witness(
                 Sampling.of(plan.sampling), plan.seed, folder / "transcripts", covered
             )
+        self.spent = False
+        """Whether the budget ended the load."""
         self._talks: dict[int, _Talk] = {}
         self._arrivals: Arrivals | None = None
         self._shape = plan.shape
@@ -221,6 +224,7 @@ class Rig:
             meter.send()
         elif not self._ending.is_set():
             self.recorder.note(kind="budget", at_ns=monotonic_ns(), says=why)
+            self.spent = True
             gevent.spawn(self._finish)
             self._ending.wait()
         return not why
@@ -371,6 +375,8 @@ def serve() -> None:
 
         def end() -> None:
             environment.stop_timeout = 0  # what ran has had its time
+            if rig().spent:
+                environment.process_exit_code = _BUDGET_SPENT
             runner.quit() if environment.web_ui is None else runner.stop()
 
         rig().start(end)

@@ -106,3 +106,16 @@ def test_a_meter_knows_prices() -> None:
 
     assert (by_price, meter.usd) == (Decimal("0.0035"), Decimal("0.5035"))
     assert "0.5035 of 1 USD are spent" in meter.refuses()
+
+
+def test_money_that_nobody_names_is_not_spent_blindly() -> None:
+    """A budget of money ends where neither the answers nor a price table say what they cost."""
+    meter = Meter(Budget(usd=Decimal(5)))
+    meter.send()
+    meter.spent(0, 0)
+    before = meter.refuses()
+    meter.send()
+    meter.spent(10, 10)
+
+    assert before == ""
+    assert "answers name no cost, and no [prices] say one" in meter.refuses()

@@ -14,10 +14,11 @@ from pathlib import Path
 from gateproof.bundled import DEMO_KEY_ENV, bundled_server
 from gateproof.commands.conform import conform
 from gateproof.commands.listing import rows_of
-from gateproof.commands.load import load_into, load_plan
+from gateproof.commands.load import BUDGET_SPENT, load_into, load_plan
 from gateproof.commands.options import target_of
 from gateproof.commands.underload import broken_under_load
 from gateproof.errors import TargetError, UsageError, unknown_name
+from gateproof.loadrun import budget_spent
 from gateproof.profile import load_profile
 from gateproof.report import write_report
 from gateproof.run import INTERRUPTED, RunWriter, new_folder, read_run
@@ -84,8 +85,11 @@ def _load(args: argparse.Namespace, folder: Path, status: int) -> int:
             return status
         model = target.upstream.model(*PACED) if target.upstream else target.model()
         try:
-            load_into(writer, target, load_plan(target, model, args), args)
+            plan = load_plan(target, model, args)
+            load_into(writer, target, plan, args)
             status = status or (1 if broken_under_load(read_run(folder)) else 0)
+            if budget_spent(folder / "load" / plan.scenario):
+                status = status or BUDGET_SPENT
         except TargetError as error:
             writer.note(f"The load run failed. {error.message}")
             status = status or 1

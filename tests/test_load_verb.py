@@ -1,0 +1,74 @@
+"""``gateproof load`` in CI: its exit status says what came of a run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateproof.bundled import DEMO_KEY_ENV, Bundled, bundled_server
+from gateproof.cli import main
+from gateproof.commands.load import _status
+from gateproof.run import read_run
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Bundled]:
+    """Run the reference server."""
+    with bundled_server() as running:
+        yield running
+
+
+def test_a_spent_budget_ends_with_its_status(
+    server: Bundled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A budget in the target's table holds on loopback too; the run is readable and says why."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gateproof.toml").write_text(
+        f'[targets.mine]\nurl = "{server.url}/v1"\nkey = {{ env = "{DEMO_KEY_ENV}" }}\n'
+        "budget = { requests = 7, usd = 5 }\n"
+    )
+    (tmp_path / "own.toml").write_text(
+        'says = "s"\nusers = 3\nduration_s = 30\nprices = { prompt = 1, completion = 2 }\n'
+    )
+    status = main(["load", "own.toml", "--target", "mine", "--out", "run"])
+    run = read_run(tmp_path / "run")
+
+    assert status == 5
+    assert run.footer is not None
+    assert run.footer["exit"] == 5
+    assert "7 of 7 requests are sent" in run.footer["reason"]
+    requests = run.loads[0]["summary"]["requests"]
+    assert (requests["answered"] + requests["warm_up"], requests["failed"]) == (7, 0)
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("valid", "share", "wanted", "status", "says"),
+    [
+        (True, 0.985, 0.99, 1, "goodput missed: 98.50% of requests were inside all SLOs"),
+        (True, 0.99, 0.99, 0, ""),
+        (True, None, 0.99, 1, "goodput missed: no request was judged"),
+        (True, 0.5, None, 0, ""),
+        (False, 1.0, 0.99, 1, "the load run is not valid"),
+    ],
+    ids=["missed", "reached", "none", "not wanted", "invalid"],
+)
+def test_a_gate_decides(
+    valid: bool,  # noqa: FBT001  # a case of a table
+    share: float | None,
+    wanted: float | None,
+    status: int,
+    says: str,
+    tmp_path: Path,
+) -> None:
+    """``--goodput`` fails a run that missed it, after validity and before all is well."""
+    summary: Any = SimpleNamespace(
+        valid=valid,
+        plan={"goodput": wanted},
+        goodput=None if share is None else {"share": share},
+    )
+    got, why = _status(summary, tmp_path)
+
+    assert (got, says in why) == (status, True)
