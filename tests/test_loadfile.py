@@ -1,5 +1,6 @@
 """Scenario files: what is read, what is refused, and what options change."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,22 @@ def test_options_are_read_as_the_file_is() -> None:
     with pytest.raises(UsageError, match="--seconds must be a number above 0"):
         overrides_of(Given())
     assert len({option.dest for option in OPTIONS}) == len(OPTIONS)
+
+
+def test_the_readme_has_a_scenario_that_can_be_read() -> None:
+    """What the README shows is a scenario, and means what it says beside each key."""
+    readme = Path(__file__).resolve().parent.parent / "README.md"
+    (text,) = re.findall(r"```text\n(says = .*?)```", readme.read_text("utf-8"), re.DOTALL)
+    plan = _plan(text)
+
+    assert (plan.duration_s, plan.shape.most, len(plan.work)) == (40.0, 20.0, 2)
+    assert plan.goodput is None
+    assert plan.slos == {"ttft_ms": 500.0}
+
+
+def test_the_readme_names_every_scenario() -> None:
+    """Each bundled scenario is told of in the README."""
+    readme = Path(__file__).resolve().parent.parent / "README.md"
+    text = readme.read_text("utf-8")
+
+    assert [name for name in scenario_names() if f"`{name}`" not in text] == []
