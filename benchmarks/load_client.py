@@ -15,7 +15,8 @@ and responder share one clock, and requests are joined by the number in their pr
   the time for which a request lay unread in a busy responder's socket;
 - ITL error is the same for each gap between tokens, without its sign.
 
-The first wave of requests is left out. Machine noise (p99 of how late a timer of an idle process
+Users come evenly over 1.5 s, as long as an answer lasts, so that streams are spread over time; the
+first wave of requests is left out. Machine noise (p99 of how late a timer of an idle process
 is) stands beside each row and bounds what can be measured. On a machine that does other work, run
 it as root under ``chrt -f 5``. Prints n, medians and spread over the repeats, and each bar with the
 ratio to it; ``--write FILE`` keeps that as Markdown.
@@ -31,7 +32,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic_ns
@@ -43,12 +45,13 @@ from gateproof.loadtests.responder import Entry, read_log
 from numpy.typing import NDArray
 
 from gateproof.loadrun import LoadRun, run_load
-from gateproof.plan import LoadPlan
+from gateproof.plan import LoadPlan, Stage
 from gateproof.sample import ErrorKind, read_samples
 
 PACED: Final = "ttft=200/itl=20/tokens=64"
 NO_DELAY: Final = "ttft=0/itl=0/spread=0/tokens=64"
 SHORT: Final = "ttft=20/itl=2/tokens=16"
+RAMP_S: Final = 1.5
 MS: Final = 1e6
 
 Row = dict[str, Any]
@@ -58,7 +61,7 @@ Row = dict[str, Any]
 class Seen:
     """What a client saw of one run: entries as the responder's, and what it cost."""
 
-    entries: dict[int, Entry]
+    entries: dict[int, Entry]  # when sent, and the time stamps of tokens until the end of the load
     requests: int
     cpu_s: float
     rss_mb: float
@@ -85,6 +88,21 @@ class Bench:
         return statistics.median(got) if got else float("nan")
 
 
+@contextmanager
+def responder(*arguments: str) -> Iterator[str]:
+    """Run the responder on the last processor, and what loads it on the others."""
+    both = sorted(os.sched_getaffinity(0))
+    if len(both) > 1:
+        os.sched_setaffinity(0, both[-1:])  # a child inherits it
+    try:
+        with running_responder(*arguments) as url:
+            if len(both) > 1:
+                os.sched_setaffinity(0, both[:-1])
+            yield url
+    finally:
+        os.sched_setaffinity(0, both)
+
+
 def noise_ms(seconds: float = 0.5) -> float:
     """Give the p99 lateness of a timer in a process that does nothing else."""
     late, due = [], monotonic_ns()
@@ -103,33 +121,35 @@ def ours(url: str, plan: Mapping[str, Any], folder: Path) -> Seen:
     summary = run_load(LoadRun(plan, folder, calibrate=False))
     if summary.requests["failed"]:
         print(f"    {summary.requests['failed']} failed: {summary.errors[:2]}")
+    notes = [
+        json.loads(line)
+        for path in folder.glob("generator.*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    start_ns, end_ns = (
+        next(row["at_ns"] for row in notes if row["kind"] == kind) for kind in ("start", "stop")
+    )
+    ticks = [row for row in notes if row["kind"] == "tick" and row["at_ns"] <= end_ns + 10**7]
     samples = read_samples(folder)
     entries = {}
     for row in samples.records:
         if row["error"] in {ErrorKind.NONE, ErrorKind.UNFINISHED} and row["sent_ns"]:
             at, sent = int(row["stamps_at"]), int(row["sent_ns"])
             stamps = samples.stamps[at : at + int(row["deltas"])].astype(np.int64) * 1000 + sent
-            entries[int(row["number"])] = Entry(int(row["number"]), sent, stamps)
-    ticks = [
-        row
-        for path in folder.glob("generator.*.jsonl")
-        for row in map(json.loads, path.read_text().splitlines())
-        if row["kind"] == "tick"
-    ]
-    return Seen(
-        entries,
-        summary.requests["answered"],
-        (ticks[-1]["cpu_ns"] - ticks[0]["cpu_ns"]) / 1e9,
-        summary.generator["rss_mb"],
-        (ticks[-1]["at_ns"] - ticks[0]["at_ns"]) / 1e9,
-    )
+            entry = Entry(int(row["number"]), sent, stamps[stamps < end_ns])
+            entries[entry.number] = entry
+    # CPU is known at each second; requests and tokens are of the whole time.
+    share = (ticks[-1]["cpu_ns"] - ticks[0]["cpu_ns"]) / (ticks[-1]["at_ns"] - ticks[0]["at_ns"])
+    seconds = (end_ns - start_ns) / 1e9
+    answered = summary.requests["answered"]
+    return Seen(entries, answered, share * seconds, summary.generator["rss_mb"], seconds)
 
 
 def raw(url: str, streams: int, seconds: float, folder: Path) -> Seen:
     """Load with the bare client."""
     script, out = str(Path(__file__).with_name("raw_client.py")), folder / "raw.bin"
     done = subprocess.run(  # noqa: S603  # our own script
-        [sys.executable, script, f"{url}/v1", str(streams), str(seconds), str(out)],
+        [sys.executable, script, f"{url}/v1", str(streams), str(RAMP_S), str(seconds), str(out)],
         stdout=subprocess.PIPE,
         check=True,
     )
@@ -178,16 +198,17 @@ def pair(bench: Bench, part: str, script: str, streams: int, *, first: int | Non
     """Measure both clients by turns, each against a responder that has just started."""
     tls = ("--tls", bench.certificate) if part.startswith("tls") else ()
     wave = streams if first is None else first
-    closed = {"users": streams, "duration_s": bench.seconds, "timeouts": {"connect_s": 30.0}}
+    stages = (Stage(RAMP_S, streams, ramp=True), Stage(bench.seconds, streams))
+    closed = {"stages": stages, "duration_s": RAMP_S + bench.seconds, "drain_s": 0.0}
     clients: dict[str, Callable[[str, Path], Seen]] = {
         "gateproof": lambda url, folder: ours(url, closed, folder),
-        "bare asyncio": lambda url, folder: raw(url, streams, bench.seconds, folder),
+        "bare asyncio": lambda url, folder: raw(url, streams, RAMP_S + bench.seconds, folder),
     }
     for _ in range(bench.repeats):
         for name, client in clients.items():
             with (
                 tempfile.TemporaryDirectory() as folder,
-                running_responder(*tls) as url,
+                responder(*tls) as url,
             ):
                 seen = client(f"{url}/{script}", Path(folder))
                 true = {entry.number: entry for entry in read_log(fetch_log(url))}
@@ -199,7 +220,7 @@ def open_arrivals(bench: Bench, rate: float) -> None:
     """Measure how far arrivals are from their time: when sent, and when the responder had them."""
     for arrivals in ("constant", "poisson"):
         for _ in range(bench.repeats):
-            with tempfile.TemporaryDirectory() as name, running_responder() as url:
+            with tempfile.TemporaryDirectory() as name, responder() as url:
                 folder = Path(name)
                 plan = {"arrivals": arrivals, "rate_per_s": rate, "duration_s": bench.seconds}
                 ours(f"{url}/{SHORT}", plan | {"warm_up_s": 0.5}, folder)
@@ -217,7 +238,7 @@ def open_arrivals(bench: Bench, rate: float) -> None:
 def start_up(bench: Bench) -> None:
     """Measure how long the generator takes from its start to its first request."""
     for _ in range(bench.repeats):
-        with tempfile.TemporaryDirectory() as folder, running_responder() as url:
+        with tempfile.TemporaryDirectory() as folder, responder() as url:
             begun_ns = monotonic_ns()
             seen = ours(f"{url}/{SHORT}", {"users": 1, "duration_s": 0.3}, Path(folder))
             first = min(entry.read_ns for entry in read_log(fetch_log(url)))
@@ -228,7 +249,7 @@ def start_up(bench: Bench) -> None:
 def million(bench: Bench, requests: int) -> None:
     """Make a long run of short answers: how memory goes, and what a request leaves."""
     seconds = requests / 4500
-    with tempfile.TemporaryDirectory() as name, running_responder("--no-log") as url:
+    with tempfile.TemporaryDirectory() as name, responder("--no-log") as url:
         folder = Path(name)
         plan = LoadPlan(
             "benchmark",

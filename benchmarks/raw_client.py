@@ -1,9 +1,9 @@
 """A bare asyncio client, what the load generator is measured beside: no Locust, no samples.
 
-``python raw_client.py URL STREAMS SECONDS OUT`` reads that many streams, parses each event as it
-comes, asks again at each answer's end, and writes the times of every token to OUT in the form of
-the responder's log. It handles only what the responder sends. The last line is JSON: its CPU time,
-its memory, its chunks and requests.
+``python raw_client.py URL STREAMS RAMP_S SECONDS OUT`` reads that many streams, which begin evenly
+over the ramp, parses each event as it comes, asks again at each answer's end, and writes the times
+of every token to OUT in the form of the responder's log. It handles only what the responder sends.
+The last line is JSON: its CPU time, its memory, its chunks and requests.
 """
 
 # ruff: noqa: INP001  # a script, not a package
@@ -96,7 +96,9 @@ class Run:
         return self.head.format(len(data)).encode() + data
 
 
-async def main(url: str, streams: int, seconds: float) -> tuple[bytes, dict[str, float]]:
+async def main(
+    url: str, streams: int, ramp_s: float, seconds: float
+) -> tuple[bytes, dict[str, float]]:
     """Run the users; give what they saw and what it cost."""
     parts = urlsplit(url)
     tls = None
@@ -105,7 +107,11 @@ async def main(url: str, streams: int, seconds: float) -> tuple[bytes, dict[str,
     run = Run(url, seconds)
     loop = asyncio.get_running_loop()
     before = process_time()
-    for _ in range(streams):
+    begun_ns = monotonic_ns()
+    for place in range(streams):
+        await asyncio.sleep(
+            max(begun_ns / 1e9 + ramp_s * place / streams - monotonic_ns() / 1e9, 0)
+        )
         await loop.create_connection(lambda: User(run), parts.hostname, parts.port, ssl=tls)
     await asyncio.sleep((run.end_ns - monotonic_ns()) / 1e9)
     cpu_s = process_time() - before
@@ -121,6 +127,6 @@ async def main(url: str, streams: int, seconds: float) -> tuple[bytes, dict[str,
 
 
 if __name__ == "__main__":
-    times, cost = asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
-    Path(sys.argv[4]).write_bytes(times)
+    times, cost = asyncio.run(main(sys.argv[1], int(sys.argv[2]), *map(float, sys.argv[3:5])))
+    Path(sys.argv[5]).write_bytes(times)
     sys.stdout.write(json.dumps(cost) + "\n")

@@ -42,18 +42,14 @@ class EventReader:
 
     def feed(self, data: bytes, at_ns: int) -> None:
         """Take the next bytes of the body, which came at ``at_ns``."""
-        if (
-            not self._held
-            and data[:6] == b"data: "
-            and data[-2:] == b"\n\n"
-            and data.count(b"\n") == 2
-            and b"\r" not in data
-        ):
-            self._begun = True
-            self._cr = False
-            self._on_event(b"", data[6:-2], at_ns)
-        else:
-            self._general(data, at_ns)
+        if not self._held:
+            line, _, rest = data.partition(b"\n")
+            if rest == b"\n" and line[:6] == b"data: " and b"\r" not in line:
+                self._begun = True
+                self._cr = False
+                self._on_event(b"", line[6:], at_ns)
+                return
+        self._general(data, at_ns)
 
     def _general(self, data: bytes, at_ns: int) -> None:
         """Take bytes of any shape."""
@@ -82,8 +78,12 @@ class EventReader:
             rest = blocks.pop()
             self._held = [rest] if rest else []
             self._held_bytes = len(rest)
+            on_event = self._on_event
             for block in blocks:
-                self._block(block, at_ns)
+                if block.startswith(b"data: ") and b"\n" not in block:
+                    on_event(b"", block[6:], at_ns)
+                else:
+                    self._block(block, at_ns)
             data = rest
         else:
             self._held.append(data)
@@ -94,9 +94,6 @@ class EventReader:
 
     def _block(self, block: bytes, at_ns: int) -> None:
         """Dispatch one block of lines, if it holds data."""
-        if block[:6] == b"data: " and b"\n" not in block:
-            self._on_event(b"", block[6:], at_ns)
-            return
         name = b""
         lines: list[bytes] = []
         for line in block.split(b"\n"):

@@ -170,7 +170,32 @@ class Response:
         self.done = self._left == 0
 
     def _chunked(self, data: bytes, at_ns: int) -> None:
-        """Take the bytes of a chunked body; a chunk's data is handed on as it comes."""
+        """Take the bytes of a chunked body; the data in a read is handed on at once."""
+        if not self._left and not self._held:  # the most usual read is one whole chunk
+            line, _, rest = data.partition(b"\n")
+            size = _sizes.get(line)
+            if (
+                size
+                and len(rest) == size + 2
+                and rest[size:] == b"\r\n"
+                and size <= self._body_left
+            ):
+                self._body_left -= size
+                self._body(rest[:size], at_ns)
+                return
+        parts: list[bytes] = []
+        try:
+            trailer = self._cut(data, parts)
+        finally:
+            if parts:
+                self._hand_on(parts[0] if len(parts) == 1 else b"".join(parts), at_ns)
+        if trailer is not None:
+            self._left = 0
+            self._mode, self.feed = "trailer of a chunked", self._trailer
+            self._trailer(trailer, at_ns)
+
+    def _cut(self, data: bytes, parts: list[bytes]) -> bytes | None:
+        """Cut chunks into their data; give what follows the last chunk, once it has come."""
         if self._held:
             data = self._held + data
             self._held = b""
@@ -178,14 +203,9 @@ class Response:
         while place < end:
             if left > 2:  # inside a chunk; the last two bytes of ``left`` are its CRLF
                 stop = min(place + left - 2, end)
-                part = data[place:stop]
+                parts.append(data[place:stop])
                 left -= stop - place
                 place = stop
-                self._left = left
-                self._body_left -= len(part)
-                if self._body_left < 0:
-                    raise Broken(ErrorKind.TOO_LARGE, f"a body of more than {MAX_BODY_BYTES} bytes")
-                self._body(part, at_ns)
             elif left:
                 want = b"\r\n" if left == 2 else b"\n"
                 got = data[place : place + left]
@@ -206,12 +226,15 @@ class Response:
                 if size is None:
                     size = _size(line)
                 if size == 0:
-                    self._left = 0
-                    self._mode, self.feed = "trailer of a chunked", self._trailer
-                    self._trailer(data[place:], at_ns)
-                    return
-                left = size + 2
+                    return data[place:]
+                stop = place + size
+                if data[stop : stop + 2] == b"\r\n":  # a whole chunk
+                    parts.append(data[place:stop])
+                    place = stop + 2
+                else:
+                    left = size + 2
         self._left = left
+        return None
 
     def _trailer(self, data: bytes, _at_ns: int) -> None:
         """Take the trailer section up to its empty line; its fields are not used."""

@@ -329,6 +329,9 @@ def main() -> None:
         tls.load_cert_chain(options.tls)
     listener = socket.create_server(("127.0.0.1", options.port), backlog=4096)
     listener.setblocking(False)  # noqa: FBT003  # the socket's own signature
+    with contextlib.suppress(AttributeError, OSError):
+        # Where bbr is usual, each connection is paced by a timer of its own: jitter, and CPU time.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
     scheme = "https" if tls else "http"
     url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
     sys.stdout.write(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
