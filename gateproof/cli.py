@@ -112,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
 
     report = verb("report", "write the report of a recorded run anew", "gateproof report RUN")
     report.add_argument("run", type=Path, help="a run folder")
+    report.add_argument("--csv", action="store_true", help="write load samples as samples.csv too")
 
     listing = verb("list", "list what there is", "gateproof list checks --profile osmapi")
     listing.add_argument(

@@ -104,7 +104,7 @@ def interval(bounds: Any, *, percent: bool = False) -> str:
     ):  # both ends
         return ""
     low, high = bounds
-    return f" [{low:.1%}, {high:.1%}]" if percent else f" [{_short(low)}, {_short(high)}]"
+    return f" [{low:.1%} – {high:.1%}]" if percent else f" [{_short(low)} – {_short(high)}]"
 
 
 def _metric_line(summary: Mapping[str, Any], key: str, name: str) -> str:

@@ -29,8 +29,8 @@ SUMMARY: dict[str, Any] = {
 def test_figures_have_their_intervals() -> None:
     """Each line has a figure, its unit and its interval; what is not there is left out."""
     assert load_lines(SUMMARY) == [
-        "  TTFT           p50 50 [49.2, 50.9], p95 65.51 ms",
-        "  goodput        90.0% [87.0%, 92.3%] of 500 requests inside ttft_ms <= 500",
+        "  TTFT           p50 50 [49.2 – 50.9], p95 65.51 ms",
+        "  goodput        90.0% [87.0% – 92.3%] of 500 requests inside ttft_ms <= 500",
         "  errors         10 cut, 1 \\x1b[31mred",
         "  stalls         3 in 1 stream, the longest 3.0 s",
         "  cost           0.25 USD, as the answers themselves say",

@@ -496,7 +496,7 @@ def test_report_command_prints_where_the_page_is(
     run = Recorder(tmp_path)
     run.judged(IDS[0], "pass")
     run.write(0).unlink()
-    status = report.run(argparse.Namespace(run=tmp_path))
+    status = report.run(argparse.Namespace(run=tmp_path, csv=False))
 
     assert (status, capsys.readouterr().out) == (0, f"{tmp_path / 'report.html'}\n")
     assert (tmp_path / "report.html").exists()

@@ -329,7 +329,7 @@ def test_load_is_told_model_first() -> None:
     assert [value for value, _ in ttft.values] == [
         "52.3", "50.0", "60.0", "65.5", "-", "-", "90.0"
     ]  # fmt: skip
-    assert ttft.values[1] == ("50.0", "[49.1, 51]")
+    assert ttft.values[1] == ("50.0", "[49.1 – 51]")
     assert view.goodput.startswith("Goodput: 90.0% of 500 requests inside all limits (ttft ≤ 500")
     assert headline(load_summary()) == (
         "INVALID (loop lag p99 is 9 ms); poisson arrivals, 20/s; 490 of 500 requests answered; "

@@ -3,13 +3,21 @@
 import argparse
 import sys
 
-from gateproof.report import write_report
+from gateproof.errors import UsageError
+from gateproof.report import write_report, write_tables
 
 __all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the report of a run folder and print where its page is."""
-    page = write_report(args.run)
-    sys.stdout.write(f"{page}\n")
+    """Write the report of a run folder, with ``--csv`` its samples as tables; print the paths."""
+    made = [write_report(args.run)]
+    if args.csv:
+        tables = write_tables(args.run)
+        if not tables:
+            raise UsageError(
+                f"{args.run} holds no load samples.", "Only a run with load has a table."
+            )
+        made += tables
+    sys.stdout.write("".join(f"{path}\n" for path in made))
     return 0
