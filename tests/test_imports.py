@@ -35,7 +35,13 @@ LAYERS = (
     ),
     ("gateproof.falling",),
     ("gateproof.capacity",),
-    ("gateproof.transcript", "gateproof.profile", "gateproof.sample", "gateproof.openapi"),
+    (
+        "gateproof.transcript",
+        "gateproof.profile",
+        "gateproof.sample",
+        "gateproof.openapi",
+        "gateproof.limitlab",
+    ),
     (
         "gateproof.redact",
         "gateproof.interval",
