@@ -111,8 +111,8 @@ class Shape:
 
 def _reached(area: float, first: float, slope: float, for_s: float) -> float | None:
     """Give when a segment's area is reached, or None when it holds less."""
-    if area < 0:
-        return 0.0
+    if area <= 0:
+        return 0.0 if first > 0 or slope > 0 else None
     # The root of first·t + slope/2·t² = area, in the form that loses no digits.
     under = first * first + 2 * slope * area
     divisor = first + math.sqrt(under) if under >= 0 else 0.0

@@ -73,6 +73,14 @@ def test_constant_arrivals_follow_the_stages_exactly() -> None:
     assert float(times[200]) == pytest.approx(2 + 4 * (-50 + (50**2 + 75 * 100) ** 0.5) / 150)
 
 
+def test_a_ramp_from_nothing_begins_at_once() -> None:
+    """Even arrivals of a rate that grows from nothing come at the roots of their numbers."""
+    times = list(offsets("constant", Shape([Stage(10.0, rate_per_s=20.0, ramp=True)]), 1))
+
+    assert len(times) == 100
+    assert [round(at / 1e6) for at in times[:5]] == [0, 1000, 1414, 1732, 2000]
+
+
 @pytest.mark.parametrize("kind", ["poisson", "gamma"])
 def test_random_arrivals_follow_the_stages(kind: str) -> None:
     """Arrivals mapped back by the area under the rate are the process of rate one again."""
@@ -117,8 +125,10 @@ def test_spans_tell_when_a_level_is_passed() -> None:
 def test_every_area_is_reached_in_order(rows: list[tuple[float, float, bool]]) -> None:
     """Whatever the stages, times grow, lie inside them, and come where the level is above 0."""
     shape = Shape([Stage(for_s, rate_per_s=rate, ramp=ramp) for for_s, rate, ramp in rows])
-    times = list(islice(shape.times_of(map(float, range(1, 10**9))), 200))
+    times = list(islice(shape.times_of(map(float, range(10**9))), 200))
 
     assert times == sorted(times)
     assert all(0 <= at_s <= shape.length_s for at_s in times)
-    assert bool(times) <= (shape.most > 0)
+    assert bool(times) == (shape.most > 0)
+    if times:  # the first is due as soon as there is a rate at all
+        assert times[0] == next(from_s for from_s, _ in shape.spans_above(0.0))
