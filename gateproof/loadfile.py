@@ -21,6 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from gateproof import values
 from gateproof.address import check_variable
 from gateproof.budget import budget_of, parse_budget
 from gateproof.errors import UsageError, unknown_name
@@ -281,78 +282,15 @@ def describe(plan: LoadPlan) -> str:
 # The readers of keys: each takes a value and the place that it stands at.
 
 
-def _text(value: Any, place: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"{place} must be a text, and is {value!r}.")
-    return value
-
-
-def _bool(value: Any, place: str) -> bool:
-    if not isinstance(value, bool):
-        raise UsageError(f"{place} must be true or false, and is {value!r}.")
-    return value
-
-
-def _whole(low: int, high: int) -> Callable[[Any, str], int]:
-    def read(value: Any, place: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise UsageError(
-                f"{place} must be a whole number from {low} to {high}, and is {value!r}."
-            )
-        return value
-
-    return read
-
-
-def _number(high: float, *, low: float = 0.0, above: bool = False) -> Callable[[Any, str], float]:
-    def read(value: Any, place: str) -> float:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not low <= value <= high or (above and value == low):
-            least = f"above {low:g}, at most" if above else f"from {low:g} to"
-            raise UsageError(f"{place} must be a number {least} {high:g}, and is {value!r}.")
-        return float(value)
-
-    return read
-
-
-def _named(valid: Iterable[str], what: str) -> Callable[[Any, str], str]:
-    names = tuple(valid)
-
-    def read(value: Any, place: str) -> str:
-        if value not in names:
-            error = unknown_name(what, str(value), names)
-            raise UsageError(f"{place}: {error.message}", error.hint)
-        return str(value)
-
-    return read
-
-
-def _numbers(
-    valid: Iterable[str], what: str, read: Callable[[Any, str], float]
-) -> Callable[[Any, str], dict[str, float]]:
-    names = tuple(valid)
-
-    def read_table(value: Any, place: str) -> dict[str, float]:
-        if not isinstance(value, Mapping):
-            raise UsageError(f"{place} is not a table.", f"Write [{place.rpartition(', ')[2]}].")
-        for name in value:
-            if name not in names:
-                error = unknown_name(what, name, names)
-                raise UsageError(f"{place}: {error.message}", error.hint)
-        return {name: read(one, f"{place}.{name}") for name, one in value.items()}
-
-    return read_table
-
-
-_LENGTH = _number(7 * _DAY_S, above=True)
-_SPAN = _number(7 * _DAY_S)
-_RATE = _number(1e6, above=True)
-_USERS = _whole(1, 1_000_000)
+_LENGTH = values.number(7 * _DAY_S, above=True)
+_SPAN = values.number(7 * _DAY_S)
+_RATE = values.number(1e6, above=True)
+_USERS = values.whole(1, 1_000_000)
 _STAGE: Final[dict[str, Callable[[Any, str], Any]]] = {
     "for_s": _LENGTH,
-    "users": _whole(0, 1_000_000),
-    "rate_per_s": _number(1e6),
-    "ramp": _bool,
+    "users": values.whole(0, 1_000_000),
+    "rate_per_s": values.number(1e6),
+    "ramp": values.boolean,
 }
 
 
@@ -362,10 +300,7 @@ def _stages(value: Any, place: str) -> tuple[Stage, ...]:
     found = []
     for number, table in enumerate(value, 1):
         where = f"{place} {number}"
-        for key in table:
-            if key not in _STAGE:
-                error = unknown_name("key", key, _STAGE)
-                raise UsageError(f"{where}: {error.message}", error.hint)
+        values.known(table, _STAGE, where)
         if "for_s" not in table or ("users" in table) == ("rate_per_s" in table):
             raise UsageError(
                 f"{where} needs for_s, and either users or rate_per_s.",
@@ -378,7 +313,7 @@ def _stages(value: Any, place: str) -> tuple[Stage, ...]:
 
 
 def _proxy(value: Any, place: str) -> str:
-    if "@" in _text(value, place):
+    if "@" in values.text(value, place):
         raise UsageError(
             f"{place} carries a user name or a password (it is not shown here).",
             "Put user:password into a variable and name that: proxy_auth_env, or --proxy-auth-env.",
@@ -391,7 +326,7 @@ def _budget(value: Any, place: str) -> dict[str, Any]:
 
 
 _KEYS: Final[dict[str, Callable[[Any, str], Any]]] = {
-    "arrivals": _named(ARRIVALS, "kind of arrivals"),
+    "arrivals": values.named(ARRIVALS, "kind of arrivals"),
     "users": _USERS,
     "rate_per_s": _RATE,
     "duration_s": _LENGTH,
@@ -399,24 +334,26 @@ _KEYS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "cool_down_s": _SPAN,
     "drain_s": _SPAN,
     "think_s": _SPAN,
-    "burstiness": _number(1e6, low=1e-3),
+    "burstiness": values.number(1e6, low=1e-3),
     "stages": _stages,
-    "trace": _text,
-    "trace_format": _named(TRACE_FORMATS, "trace format"),
-    "speed": _number(1e6, above=True),
+    "trace": values.text,
+    "trace_format": values.named(TRACE_FORMATS, "trace format"),
+    "speed": values.number(1e6, above=True),
     "cap": _USERS,
-    "seed": _whole(0, 2**32 - 1),
-    "max_tokens": _whole(1, 10_000_000),
-    "usage": _bool,
-    "honour_retry_after": _bool,
-    "fresh_connections": _bool,
+    "seed": values.whole(0, 2**32 - 1),
+    "max_tokens": values.whole(1, 10_000_000),
+    "usage": values.boolean,
+    "honour_retry_after": values.boolean,
+    "fresh_connections": values.boolean,
     "proxy": _proxy,
-    "proxy_auth_env": lambda value, place: check_variable(_text(value, place), place),
-    "ca_file": _text,
-    "timeouts": _numbers(("connect_s", "first_byte_s", "idle_s", "total_s"), "timeout", _LENGTH),
-    "slos": _numbers(SLO_NAMES, "SLO", _number(math.inf, above=True)),
-    "goodput": _number(1.0, above=True),
-    "prices": _numbers(("prompt", "completion"), "price", _number(1e9)),
+    "proxy_auth_env": lambda value, place: check_variable(values.text(value, place), place),
+    "ca_file": values.text,
+    "timeouts": values.numbers(
+        ("connect_s", "first_byte_s", "idle_s", "total_s"), "timeout", _LENGTH
+    ),
+    "slos": values.numbers(SLO_NAMES, "SLO", values.number(math.inf, above=True)),
+    "goodput": values.number(1.0, above=True),
+    "prices": values.numbers(("prompt", "completion"), "price", values.number(1e9)),
     "budget": _budget,
     "sampling": lambda value, place: dataclasses.asdict(parse_sampling(value, place)),
 }

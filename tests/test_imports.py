@@ -23,6 +23,7 @@ LAYERS = (
         "gateproof.address",
         "gateproof.trace",
         "gateproof.work",
+        "gateproof.values",
         "gateproof.sampling",
     ),
     (
