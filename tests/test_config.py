@@ -1,12 +1,14 @@
 """A ``gateproof.toml`` is read strictly: each mistake gives one message with its place."""
 
 import datetime as dt
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateproof.budget import Budget
 from gateproof.config import load_targets
 from gateproof.errors import UsageError
 from gateproof.target import Login, Target, Upstream, Waiver
@@ -27,6 +29,7 @@ load_allowed = true
 keys = { basic = { env = "BASIC_KEY" } }
 login = { user = "demo", password = { env = "MY_PASSWORD" } }
 clock_scale = 60
+budget = { requests = 1000, usd = 0.1 }
 
 [[targets.local.waive]]
 check = "sse.done-terminator"
@@ -229,6 +232,16 @@ MISTAKES = {
         f"{PLACE}, login, user is ''.",
         "HTTP Basic needs a user name, without a colon in it.",
     ),
+    "a budget of nothing": (
+        URL + "budget = { usd = 0 }",
+        f"{PLACE}, budget, usd is 0.",
+        "Wanted a number above 0.",
+    ),
+    "a budget of what": (
+        URL + "budget = { request = 5 }",
+        f"{PLACE}, budget: Unknown part of a budget: 'request'.",
+        "requests",
+    ),
     "a clock that runs backwards": (
         URL + "clock_scale = -1",
         f"{PLACE}, clock_scale must be a number from 1 to 100000, and is -1.",
@@ -266,6 +279,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
             keys={"basic": "BASIC_KEY"},
             login=Login("demo", "MY_PASSWORD"),
             clock_scale=60,
+            budget=Budget(requests=1000, usd=Decimal("0.1")),
         ),
         "other": Target(name="other", url="https://example.com", profile="openai"),
     }
