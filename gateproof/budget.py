@@ -33,6 +33,18 @@ class Budget:
         table["usd"] = None if self.usd is None else f"{self.usd:f}"
         return {name: value for name, value in table.items() if value is not None}
 
+    def within(self, other: "Budget") -> "Budget":
+        """Give the budget that holds both: of each kind the smaller limit."""
+
+        def least(one: Any, two: Any) -> Any:
+            return min((limit for limit in (one, two) if limit is not None), default=None)
+
+        return Budget(
+            least(self.requests, other.requests),
+            least(self.tokens, other.tokens),
+            least(self.usd, other.usd),
+        )
+
     def __str__(self) -> str:
         parts = [f"{self.requests:,} requests"] if self.requests is not None else []
         parts += [f"{self.tokens:,} tokens"] if self.tokens is not None else []

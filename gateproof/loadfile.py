@@ -19,17 +19,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateproof import values
 from gateproof.address import check_variable
 from gateproof.budget import budget_of, parse_budget
 from gateproof.errors import UsageError, unknown_name
 from gateproof.plan import ARRIVALS, SLO_NAMES, LoadPlan, Stage, parse_slos
-from gateproof.profile import Profile
 from gateproof.sampling import parse_sampling
 from gateproof.trace import TRACE_FORMATS, scan_trace, trace_format_of
 from gateproof.work import parse_work
+
+if TYPE_CHECKING:  # workers, which are given whole plans, start without it
+    from gateproof.profile import Profile
 
 __all__ = [
     "OPTIONS",
@@ -48,6 +50,7 @@ _ROOM: Final = "gateproof.loadtests"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DAY_S: Final = 86_400.0
 _DEFAULT_S: Final = 10.0
+_FILES: Final = {"trace", "ca_file"}  # keys that name a file
 _MOST_WORKS: Final = 255  # a sample has one byte for its work
 _AFTER_TRACE_S: Final = 1.0  # what the last request of a trace is let begin in
 _WARM_UP_SHARE: Final = 0.1  # of the duration, where nothing is said …
@@ -129,6 +132,8 @@ def plan_of(scenario: LoadScenario | str, *, target: str, model: str, **override
     if isinstance(scenario, str):
         scenario = load_scenario(scenario)
     settings = dict(scenario.settings)
+    for key in _FILES & overrides.keys():  # of the caller's folder, not of the scenario's
+        overrides[key] = str(Path(overrides[key]).resolve())
     if "trace" in overrides:  # it brings its own arrivals, and its own length
         overrides.setdefault("arrivals", "trace")
         for key in ("users", "rate_per_s", "stages", "duration_s", "think_s"):
@@ -141,8 +146,10 @@ def plan_of(scenario: LoadScenario | str, *, target: str, model: str, **override
         elif key in overrides and other in settings and "arrivals" in overrides:
             settings.pop(other)  # another model of load was asked for, with its own level
     settings |= overrides
+    for key in _FILES & settings.keys():
+        settings[key] = str(Path(settings.get("base", ""), settings[key]).resolve())
     if settings.get("trace"):
-        _find_trace(settings)
+        _read_trace(settings)
     plan = _plan(scenario.name, settings, target=target, model=model)
     check_plan(plan, scenario.place)
     return plan
@@ -183,14 +190,15 @@ def _stretch(settings: dict[str, Any], seconds: float) -> None:
             settings[key] *= min(factor, 1.0)
 
 
-def _find_trace(settings: dict[str, Any]) -> None:
-    """Find the trace's file, its format, and how long it is where nothing shorter is wanted."""
-    path = Path(settings.get("base", ""), settings["trace"]).resolve()
-    settings["trace"] = str(path)
+def _read_trace(settings: dict[str, Any]) -> None:
+    """Find the trace's format, and how long it is where nothing shorter is wanted."""
+    path, speed, wanted_s = Path(settings["trace"]), settings.get("speed", 1.0), None
     settings.setdefault("trace_format", trace_format_of(path))
-    facts = scan_trace(path, settings["trace_format"], settings.get("duration_s"))
-    if "duration_s" not in settings:
-        settings["duration_s"] = facts.last_s / settings.get("speed", 1.0) + _AFTER_TRACE_S
+    if "duration_s" in settings:
+        wanted_s = settings["duration_s"] * speed
+    facts = scan_trace(path, settings["trace_format"], wanted_s)
+    if wanted_s is None:
+        settings["duration_s"] = facts.last_s / speed + _AFTER_TRACE_S
 
 
 def _heighten(settings: dict[str, Any], key: str, level: float, place: str) -> None:
@@ -457,7 +465,7 @@ OPTIONS: Final = (
 )
 
 
-def profile_settings(profile: Profile) -> dict[str, Any]:
+def profile_settings(profile: "Profile") -> dict[str, Any]:
     """Give what a profile says about every load on its targets: models by use, how keys travel."""
     return {"models": dict(profile.models), "auth": profile.auth}
 

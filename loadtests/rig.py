@@ -39,7 +39,6 @@ from gateproof.loadfile import (
 )
 from gateproof.manners import refuse_foreign
 from gateproof.plan import LoadPlan
-from gateproof.profile import load_profile
 from gateproof.sample import NEVER, NO_COST, ErrorKind, Flag, Sample
 from gateproof.sampling import Sampling
 from gateproof.work import Lengths, Work, parse_work, titles
@@ -434,6 +433,8 @@ def _plan(environment: Any, users: int | None = None) -> LoadPlan:
             given.setdefault("duration_s", float(options.run_time))
         if given.get("arrivals", scenario.arrivals) == "closed" and (users or options.num_users):
             given["users"] = users or options.num_users
+        from gateproof.profile import load_profile  # noqa: PLC0415  # a whole plan needs none
+
         about = profile_settings(load_profile(options.target_profile))
         plan = plan_of(scenario, target=host, model=options.model, **{**about, **given})
     for name in _variables(plan, options.key_env):

@@ -120,7 +120,9 @@ def test_another_model_of_load_takes_its_own_level() -> None:
         _plan(OPEN, users=3)
 
 
-def test_a_trace_brings_its_arrivals_and_its_length(tmp_path: Path) -> None:
+def test_a_trace_brings_its_arrivals_and_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A trace is found beside the scenario's file, told by its first line, and gives the length."""
     (tmp_path / "burst.csv").write_text(
         "Timestamp,Request tokens,Response tokens\n100,7,8\n102,7,8\n112,7,8\n"
@@ -134,6 +136,17 @@ def test_a_trace_brings_its_arrivals_and_its_length(tmp_path: Path) -> None:
     assert (own.duration_s, over.duration_s) == (4.0, 13.0)  # and a second for the last
     assert (over.arrivals, over.rate_per_s, over.stages) == ("trace", None, ())
     assert list(arrivals(own)) == [(0, (7, 8)), (500_000_000, (7, 8)), (3_000_000_000, (7, 8))]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "mine.toml").rename(tmp_path / "other" / "mine.toml")
+    here = plan_of(
+        "other/mine.toml",
+        target="http://127.0.0.1/v1",
+        model="m",
+        trace="burst.csv",
+        duration_s=1.0,
+    )  # an option's file is of the caller's folder; at this speed a second holds two requests
+    assert (here.trace, here.duration_s) == (trace, 1.0)
     (tmp_path / "burst.csv").write_text("a,b\n")
     with pytest.raises(UsageError, match="of no format that is known"):
         plan_of("chat-open", target="http://127.0.0.1/v1", model="m", trace=trace)

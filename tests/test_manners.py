@@ -52,6 +52,13 @@ def test_a_budget_is_read_and_written() -> None:
     assert str(budget) == "1,000 requests, 200,000 tokens, 0.10 USD"
 
 
+def test_of_two_budgets_the_smaller_limits_hold() -> None:
+    """A scenario's own budget cannot widen that of the target."""
+    assert parse_budget("requests=10,usd=5").within(parse_budget("requests=20,tokens=9")) == Budget(
+        10, 9, Decimal(5)
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

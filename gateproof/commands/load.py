@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateproof.budget import budget_of
 from gateproof.commands.options import target_of
 from gateproof.commands.underload import broken_under_load, judge_kept
 from gateproof.errors import TargetError
-from gateproof.loadfile import overrides_of, plan_of, profile_settings
+from gateproof.loadfile import load_scenario, overrides_of, plan_of, profile_settings
 from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
 from gateproof.measure import LoadSummary
 from gateproof.plan import LoadPlan
@@ -106,10 +107,13 @@ def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
     about["models"] |= target.models
     about["models"].pop("chat", None)
     about |= {"headers": dict(target.headers), "secret_headers": dict(target.secret_headers)}
-    given = about | overrides_of(args)
-    if target.budget is not None:
-        given.setdefault("budget", target.budget.as_table())
-    return plan_of(args.scenario, target=target.url, model=model, **given)
+    scenario, given = load_scenario(args.scenario), about | overrides_of(args)
+    if target.budget is not None and "budget" not in given:
+        budget = target.budget
+        if "budget" in scenario.settings:
+            budget = budget.within(budget_of(scenario.settings["budget"], scenario.place))
+        given["budget"] = budget.as_table()
+    return plan_of(scenario, target=target.url, model=model, **given)
 
 
 def _load_run(folder: Path, target: Target, plan: LoadPlan, args: argparse.Namespace) -> LoadRun:
