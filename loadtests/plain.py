@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import orjson
 
-from gateproof.sample import ErrorKind, Flag, Sample
+from gateproof.sample import ErrorKind, Sample
 
-from .answer import message_counts
+from .answer import is_call, message_counts
 from .canary import Watch
 from .framing import Broken
 from .reply import Reply
@@ -74,17 +74,18 @@ class PlainChat(Reply):
 
     def _read(self, value: dict[str, Any]) -> bool:
         """Read the answer; True when it holds output."""
-        said = calls = False
+        said = called = False
         for choice in value["choices"]:
             message = choice["message"]
             self._finish = self._finish or bool(choice.get("finish_reason"))
             said = said or any(message.get(key) for key in ("content", "refusal", "tool_calls"))
             self._look(message.get("content"))
             for call in message.get("tool_calls") or ():
-                calls = True
-                self._look((call.get("function") or {}).get("arguments"))
-        if self._wants_call and not calls:
-            self.sample.flags |= Flag.NO_CALL
+                arguments = (call.get("function") or {}).get("arguments")
+                called = called or (isinstance(arguments, str) and is_call(arguments))
+                self._look(arguments)
+        if self._wants_call and said and not called:
+            self._spoil(ErrorKind.NO_CALL, f"the message is {str(value['choices'])[:200]}")
         return said
 
     def _look(self, text: object) -> None:
