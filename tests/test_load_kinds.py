@@ -195,6 +195,26 @@ CASES: dict[str, tuple[str, bytes, Any]] = {
         answer(js(data=[{"embedding": [0.5]}], usage={"prompt_tokens": 3})),
         ("NONE", set(), NONE, (3, NEVER)),
     ),
+    "embeddings-of-many-numbers": (
+        "embeddings",
+        answer(
+            js(
+                data=[{"embedding": [-0.5] * 40, "index": 0}, {"embedding": [1] * 40}],
+                usage={"prompt_tokens": 3},
+            )
+        ),
+        ("NONE", set(), NONE, (3, NEVER)),
+    ),
+    "embeddings-one-of-them-empty": (
+        "embeddings",
+        answer(js(data=[{"embedding": [1, 2]}, {"embedding": []}], usage={"prompt_tokens": 3})),
+        ("EMPTY", set(), NONE, (3, NEVER)),
+    ),
+    "embeddings-cut-off": (
+        "embeddings",
+        answer(b'{"data": [{"embedding": [0.5, 0.25'),
+        ("MALFORMED_BODY", set(), NONE, (NEVER, NEVER)),
+    ),
     "embeddings-in-base64": (
         "embeddings",
         answer(js(data=[{"embedding": "AAAA"}], usage={"prompt_tokens": 3})),
