@@ -20,7 +20,7 @@ The JSON form of a ``LoadSummary`` (``as_json``)::
     window            {"from_s", "to_s", "seconds", "warm_up": one sentence on what is cut off}
     notes             [sentence]
     requests          {"due", "answered", "clean", "flawed", "failed", "unfinished", "warm_up",
-                      "cool_down", "reused", "retried", "delayed"}
+                      "cool_down", "reused", "retried", "delayed", "shown", "waited"}
     failed            {"share", "ci"}: failed of those that came to an end
     errors, findings  [{"kind", "says", "count", "statuses"}], most frequent first
     tokens            {"prompt", "completion", "reasoning", "deltas", "compared", "differ"}
@@ -60,6 +60,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateproof.errors import UsageError
+from gateproof.evidence import reference_note, references, waits_note, word_notes
 from gateproof.goodput import cost, goodput
 from gateproof.histogram import Histogram
 from gateproof.interval import batches, share_interval
@@ -286,6 +287,7 @@ def _part(samples: Samples, window: _Window, plan: LoadPlan, *, whole: bool) -> 
             "reused": int((rows["flags"] & int(Flag.REUSED) != 0).sum()),
             "retried": int((rows["flags"] & int(Flag.RETRIED) != 0).sum()),
             "delayed": int((rows["flags"] & int(Flag.DELAYED) != 0).sum()),
+            **references(rows),
         },
         "failed": {
             "share": round(failed / came, 6) if came else None,
@@ -369,7 +371,7 @@ def measure(
             "seconds": round(window.seconds, 3),
             "warm_up": _cut(window, requests, len(records)),
         },
-        notes=_notes(part),
+        notes=(*_notes(part), *word_notes(generator.learned)),
         works=_works(samples, window, plan),
         stimulus=delivered,
         generator=about,
@@ -420,6 +422,7 @@ def _notes(part: Mapping[str, Any]) -> tuple[str, ...]:
         )
     if 0 < ttft.n < 100:  # as spread has it
         notes.append(f"TTFT has {ttft.n} samples: too few for a p99.")
+    notes += [*reference_note(requests, part["errors"]), *waits_note(requests)]
     return tuple(notes)
 
 
@@ -454,6 +457,7 @@ def read_generator(folder: Path) -> Generator:
         stop_ns=max(stops) if len(stops) == len(starts) else None,
         wall_ns=min(row["wall_ns"] for row in starts),
         ticks=tuple(row for row in rows if row["kind"] == "tick"),
+        learned=tuple(row["learned"] for row in rows if row["kind"] == "words"),
     )
 
 

@@ -87,6 +87,7 @@ class ErrorKind(IntEnum):
     LOCAL = 22
     CROSS_TALK = 23
     MALFORMED_BODY = 24
+    NO_CALL = 25
 
 
 ERROR_SAYS: Final[dict[ErrorKind, str]] = {
@@ -115,6 +116,7 @@ ERROR_SAYS: Final[dict[ErrorKind, str]] = {
     ErrorKind.LOCAL: "the generator itself had no file, port or memory left for a connection",
     ErrorKind.CROSS_TALK: "the answer holds the reference of another request of this run",
     ErrorKind.MALFORMED_BODY: "status 200, but the body is no JSON object of the kind asked for",
+    ErrorKind.NO_CALL: "a tool call was forced, and none came whose arguments are a JSON object",
 }
 
 
@@ -133,7 +135,6 @@ class Flag(IntFlag):
     AFTER_DONE = 512
     CROSS_TALK = 1024
     OWN_CANARY = 2048
-    NO_CALL = 4096
     WAITED = 8192
 
 
@@ -150,7 +151,6 @@ FLAG_SAYS: Final[dict[Flag, str]] = {
     Flag.AFTER_DONE: "an event came after [DONE]",
     Flag.CROSS_TALK: "the answer holds the reference of another request of this run",
     Flag.OWN_CANARY: "the answer shows its own request's reference",
-    Flag.NO_CALL: "a tool call was forced, and none came",
     Flag.WAITED: "sent after the wait that the Retry-After of a 429 asked for",
 }
 
@@ -163,7 +163,6 @@ FINDINGS: Final = (
     | Flag.BAD_USAGE
     | Flag.AFTER_DONE
     | Flag.CROSS_TALK
-    | Flag.NO_CALL
 )
 """The flags that are the target's doing."""
 

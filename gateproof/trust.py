@@ -46,6 +46,7 @@ class Generator:
     stop_ns: int | None  # None: cut short
     wall_ns: int
     ticks: tuple[Mapping[str, Any], ...] = ()  # per second: at_ns, cpu_ns, rss_kb, worker
+    learned: tuple[Any, ...] = ()  # of each worker: tokens per word, by work
 
 
 def generator_figures(

@@ -23,6 +23,7 @@ from gateproof.errors import UsageError, unknown_name
 
 __all__ = [
     "KINDS",
+    "LONGEST",
     "Lengths",
     "Work",
     "parse_lengths",

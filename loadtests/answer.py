@@ -22,6 +22,7 @@ from .reply import Reply
 __all__ = ["Answer", "CompletionsAnswer", "MessagesAnswer"]
 
 _PENDING_BYTES: Final = 4096  # of a body without an event, as evidence
+_MOST_ARGUMENTS: Final = 256 * 1024  # characters of a forced call that are kept to be read
 _OTHER_OUTPUT: Final = ("refusal", "function_call", "audio")
 _REASONING: Final = ("reasoning_content", "reasoning")
 _MESSAGE_ENDS: Final = frozenset({"ping", "content_block_stop"})  # they say nothing of their own
@@ -30,7 +31,7 @@ _MESSAGE_ENDS: Final = frozenset({"ping", "content_block_stop"})  # they say not
 class Answer(Reply):
     """Reads a streamed chat answer; ``wants_call`` says that a tool call was forced."""
 
-    __slots__ = ("_calls", "_reader", "_wants_call")
+    __slots__ = ("_arguments", "_reader", "_size", "_wants_call")
 
     def __init__(
         self,
@@ -43,7 +44,8 @@ class Answer(Reply):
         super().__init__(sample, want_usage=want_usage, watch=watch)
         self._reader = EventReader(self._event)
         self._wants_call = wants_call
-        self._calls = False
+        self._arguments: list[str] = []
+        self._size = 0
 
     def _sink(self, *, right_type: bool) -> Any:
         return self._reader.feed if right_type else self._keep_and_read
@@ -111,13 +113,21 @@ class Answer(Reply):
             function = call.get("function") or {}
             arguments = function.get("arguments")
             if arguments or function.get("name"):
-                said = self._calls = True
-                if self._watch is not None and arguments.__class__ is str:
-                    self._watch.take(arguments)
+                said = True
+                if arguments.__class__ is str:
+                    self._argue(arguments)
         said = said or any(delta.get(key) for key in _OTHER_OUTPUT)
         if said and not sample.first_token_ns:
             sample.first_token_ns = at_ns
         return said
+
+    def _argue(self, part: str) -> None:
+        """Take the next part of a call's arguments."""
+        if self._watch is not None:
+            self._watch.take(part)
+        if self._wants_call and self._size <= _MOST_ARGUMENTS:
+            self._arguments.append(part)
+            self._size += len(part)
 
     def _whole(self) -> None:
         if not self.sample.first_event_ns and not self._done_ns:
@@ -127,11 +137,11 @@ class Answer(Reply):
             self._spoil(ErrorKind.INCOMPLETE, says)
         elif not self.stamps:
             self._spoil(ErrorKind.EMPTY, "no event held output")
+        elif self._wants_call and not is_call(arguments := "".join(self._arguments)):
+            self._spoil(ErrorKind.NO_CALL, f"the arguments are {arguments[:200]!r}")
         else:
             if not self._done_ns:
                 self.sample.flags |= Flag.NO_DONE
-            if self._wants_call and not self._calls:
-                self.sample.flags |= Flag.NO_CALL
             self._found()
 
     def _no_stream(self) -> None:
@@ -221,6 +231,16 @@ class MessagesAnswer(Answer):
 
     def _count(self, usage: dict[str, Any]) -> None:
         self._counted(*message_counts(usage))
+
+
+def is_call(arguments: str) -> bool:
+    """Tell whether arguments are a JSON object; what is beyond the limit is taken for one."""
+    if len(arguments) > _MOST_ARGUMENTS:
+        return True
+    try:
+        return isinstance(orjson.loads(arguments), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def message_counts(usage: dict[str, Any]) -> tuple[Any, Any, Any]:

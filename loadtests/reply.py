@@ -180,19 +180,23 @@ class Reply:
                 self._spoil(ErrorKind.CROSS_TALK, f"the answer holds {watch.foreign}")
         if isinstance(self._usage, dict):
             self._count(self._usage)
+            self._cost(self._usage)
         elif self._usage is not None:
             sample.flags |= Flag.BAD_USAGE
         self.finished = True
 
     def _count(self, usage: dict[str, Any]) -> None:
-        """Read the token counts and the cost of the last usage object."""
+        """Read the token counts of the last usage object."""
         details = usage.get("completion_tokens_details")
         self._counted(
             usage.get("prompt_tokens"),
             usage.get("completion_tokens"),
             details.get("reasoning_tokens") if isinstance(details, dict) else None,
         )
-        cost = usage.get("cost_usd_total", usage.get("cost"))
+
+    def _cost(self, usage: dict[str, Any]) -> None:
+        """Read the cost of the last usage object, where it names one."""
+        cost = usage.get("cost_usd_total", usage.get("cost_usd", usage.get("cost")))
         if isinstance(cost, (int, float)) and not isinstance(cost, bool):
             nano = Decimal(repr(cost)).scaleb(9)
             if abs(nano) < 2**62:  # inf and nan are no JSON

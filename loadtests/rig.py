@@ -45,6 +45,7 @@ from gateproof.work import Lengths, Work, parse_work, titles
 
 from .arrivals import Arrivals
 from .connect import proxy_for, secret_of
+from .patience import Patience
 from .recorder import Recorder
 from .reply import Reply
 from .stream import Client, Limits, Target
@@ -113,6 +114,7 @@ class Rig:
         self.spent = False
         """Whether the budget ended the load."""
         self._talks: dict[int, _Talk] = {}
+        self._patience: dict[int, Patience] = {}
         self._arrivals: Arrivals | None = None
         self._shape = plan.shape
         self._places = self._start_ns = 0
@@ -154,11 +156,12 @@ class Rig:
         if self._ending.is_set():
             raise StopUser
         talk = self._talks.setdefault(place, _Talk(for_ever=True)) if self._in_turns else None
-        answer = self._ask(talk)
+        patience = self._patience.setdefault(place, Patience())
+        answer = self._ask(talk, flags=patience.flags())
         if answer is None:
             raise StopUser
         if self.plan.honour_retry_after:
-            self._stand_back(answer.sample)
+            self._stand_back(patience.after(answer.sample))
 
     def _await(self, place: int) -> None:
         """Wait until there are so many users that this one is among them; ends the last ones."""
@@ -171,11 +174,11 @@ class Rig:
                 return
         self._ending.wait()
 
-    def _stand_back(self, sample: Sample) -> None:
-        """After a 429 wait as long as it says; the time is noted, since it is load not offered."""
-        if sample.error == ErrorKind.RATE_LIMITED and sample.retry_after_ms != NEVER:
+    def _stand_back(self, for_s: float) -> None:
+        """Wait as long as a refusal says; the time is noted, since it is load not offered."""
+        if for_s:
             begun_ns = monotonic_ns()
-            self._ending.wait(sample.retry_after_ms / 1000)
+            self._ending.wait(for_s)
             self.recorder.waited(monotonic_ns() - begun_ns)
 
     def _ask(

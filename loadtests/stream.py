@@ -401,7 +401,7 @@ class Client:
                 if sample.error != ErrorKind.RESET or sample.first_byte_ns:
                     return
                 sample.error = ErrorKind.NONE
-                sample.flags = Flag.RETRIED | (sample.flags & Flag.DELAYED)
+                sample.flags = Flag.RETRIED | (sample.flags & (Flag.DELAYED | Flag.WAITED))
                 answer = request.answer(sample)
                 started_ns = monotonic_ns()
             self._streams += 1

@@ -68,8 +68,8 @@ class Ratio:
     ENOUGH: Final = 32
 
     def __init__(self, frame_bytes: int, per_word: float | None) -> None:
-        self.frame = frame_bytes / 4  # the usual size of a token of English
-        self.per_word = per_word or 1.0
+        self.frame = self._assumed_frame = frame_bytes / 4  # the usual size of a token of English
+        self.per_word = self._assumed = per_word or 1.0
         self._fixed = per_word is not None
         self.answers = 0
         self._sums = [0.0] * 4  # of words, tokens, words squared, words x tokens
@@ -91,15 +91,18 @@ class Ratio:
         n = self.answers
         mean_words, mean_tokens = self._sums[0] / n, self._sums[1] / n
         spread = self._sums[2] / n - mean_words**2
-        # Lengths that differ by a tenth tell frame and ratio apart; alike ones tell their sum only.
-        if n >= 8 and spread > (mean_words / 10) ** 2 and not self._fixed:
-            slope = (self._sums[3] / n - mean_words * mean_tokens) / spread
-            self.per_word = min(max(slope, 0.25), 8.0)
-            self.frame = mean_tokens - self.per_word * mean_words
-        elif self._fixed or mean_tokens <= self.frame:
-            self.frame = max(mean_tokens - self.per_word * mean_words, 0.0)
-        else:
-            self.per_word = min(max((mean_tokens - self.frame) / mean_words, 0.25), 8.0)
+        # Lengths that differ by a tenth tell frame and ratio apart; alike ones tell their sum only,
+        # and what is missing in it is shared by how unsure both were: by half, and by a quarter.
+        if not self._fixed:
+            if n >= 8 and spread > (mean_words / 10) ** 2:
+                per_word = (self._sums[3] / n - mean_words * mean_tokens) / spread
+            else:
+                missing = mean_tokens - self._assumed_frame - self._assumed * mean_words
+                unsure = (mean_words / 4) ** 2, (self._assumed_frame / 2) ** 2
+                share = unsure[0] / sum(unsure)
+                per_word = self._assumed + missing * share / mean_words
+            self.per_word = min(max(per_word, 0.25), 8.0)
+        self.frame = mean_tokens - self.per_word * mean_words
 
     def as_json(self) -> dict[str, Any]:
         """Give what was learned, for the report."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from gateproof.sample import NEVER, ErrorKind, Sample
-from gateproof.work import KINDS, Work, quantile, shares
+from gateproof.work import KINDS, LONGEST, Work, quantile, shares
 
 from .answer import Answer, CompletionsAnswer, MessagesAnswer
 from .bodies import DEFAULT_OUTPUT, frame_bytes, template
@@ -240,7 +240,7 @@ class Workload:
             draw = made.output
             output = draw(share_of(seed, number, _OUTPUT)) if draw else DEFAULT_OUTPUT
         else:
-            prompt, output = lengths
+            prompt, output = (min(max(length, 1), LONGEST) for length in lengths)
         reference = canary(seed, number)
         gaps = made.gaps(seed, number, self._ring, prompt, output)
         gaps[b"ref"] = reference.encode()

@@ -50,6 +50,7 @@ LAYERS = (
         "gateproof.spread",
         "gateproof.timeline",
         "gateproof.goodput",
+        "gateproof.evidence",
         "gateproof.trust",
         "gateproof.measure",
         "gateproof.loadtext",

@@ -150,7 +150,12 @@ CASES: dict[str, tuple[str, bytes, Any]] = {
     "tools-without-call": (
         "tools",
         answer(chat(content="no")),
-        ("NONE", {"NO_CALL"}, NONE, (7, 2)),
+        ("NO_CALL", set(), NONE, (7, 2)),
+    ),
+    "tools-no-json": (
+        "tools",
+        answer(chat(tool_calls=[{"function": {"name": "note", "arguments": '{"a": '}}])),
+        ("NO_CALL", set(), NONE, (7, 2)),
     ),
     "tools-stream": (
         "tools-stream",
@@ -168,7 +173,12 @@ CASES: dict[str, tuple[str, bytes, Any]] = {
     "tools-stream-without-call": (
         "tools-stream",
         answer(chunks({"content": "n"}, {"content": "o"}), STREAM),
-        ("NONE", {"NO_CALL"}, ALL, (7, 2)),
+        ("NO_CALL", set(), ALL, (7, 2)),
+    ),
+    "tools-stream-no-json": (
+        "tools-stream",
+        answer(chunks(*({"tool_calls": [{"function": {"arguments": "{"}}]} for _ in "ab")), STREAM),
+        ("NO_CALL", set(), ALL, (7, 2)),
     ),
     "completions": (
         "completions-stream",
@@ -184,6 +194,26 @@ CASES: dict[str, tuple[str, bytes, Any]] = {
         "embeddings",
         answer(js(data=[{"embedding": [0.5]}], usage={"prompt_tokens": 3})),
         ("NONE", set(), NONE, (3, NEVER)),
+    ),
+    "embeddings-of-many-numbers": (
+        "embeddings",
+        answer(
+            js(
+                data=[{"embedding": [-0.5] * 40, "index": 0}, {"embedding": [1] * 40}],
+                usage={"prompt_tokens": 3},
+            )
+        ),
+        ("NONE", set(), NONE, (3, NEVER)),
+    ),
+    "embeddings-one-of-them-empty": (
+        "embeddings",
+        answer(js(data=[{"embedding": [1, 2]}, {"embedding": []}], usage={"prompt_tokens": 3})),
+        ("EMPTY", set(), NONE, (3, NEVER)),
+    ),
+    "embeddings-cut-off": (
+        "embeddings",
+        answer(b'{"data": [{"embedding": [0.5, 0.25'),
+        ("MALFORMED_BODY", set(), NONE, (NEVER, NEVER)),
     ),
     "embeddings-in-base64": (
         "embeddings",
@@ -315,6 +345,7 @@ def _said(kind: str, text: str) -> bytes:
     if kind == "chat-stream":
         return answer(chunks(*({"content": half} for half in halves)), STREAM)
     if kind == "tools-stream":
+        halves = ('{"a": "' + halves[0], halves[1] + '"}')
         calls = [{"tool_calls": [{"function": {"arguments": half}}]} for half in halves]
         return answer(chunks(*calls), STREAM)
     if kind == "completions-stream":
@@ -325,7 +356,7 @@ def _said(kind: str, text: str) -> bytes:
     if kind == "chat":
         return answer(chat(content=text))
     if kind == "tools":
-        call = {"function": {"name": "note", "arguments": text}}
+        call = {"function": {"name": "note", "arguments": orjson.dumps({"a": text}).decode()}}
         return answer(chat(tool_calls=[call]))
     return answer(js(content=[{"text": text}], stop_reason="end_turn", usage={"output_tokens": 2}))
 

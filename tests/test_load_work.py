@@ -116,6 +116,7 @@ def test_a_trace_gives_the_lengths() -> None:
 
     words = [len(body["messages"][0]["content"].split()) for body in (short, long)]
     assert (words[1] - words[0], short["max_tokens"]) == (200, 7)
+    assert parts(one.request(0, (0, 0)))[1]["max_tokens"] == 1  # a trace may hold empty ones
 
 
 def _answered(request: Request, text: str) -> Any:

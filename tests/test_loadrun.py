@@ -20,7 +20,7 @@ from gateproof.loadfile import plan_of
 from gateproof.loadrun import LoadRun, budget_spent, run_load
 from gateproof.measure import measure_folder
 from gateproof.plan import LoadPlan
-from gateproof.sample import read_samples
+from gateproof.sample import ErrorKind, Flag, read_samples
 from tests.load_responder import responder
 
 KEY = "sk-secret-for-this-test"
@@ -150,6 +150,17 @@ def test_stages_of_users(address: str, tmp_path: Path) -> None:
     last = records[since_s > 1.4]
     assert (len(set(last["stream"].tolist())), got.requests["failed"]) == (2, 0)
     assert got.plan["stages"][1] == {"for_s": 0.6, "users": 5, "rate_per_s": None, "ramp": False}
+
+
+def test_refused_users_wait_as_they_are_told(address: str, tmp_path: Path) -> None:
+    """A user of a patient load asks again when Retry-After says, and the run tells of the wait."""
+    run = _run(address, tmp_path, "limited", users=3, duration_s=1.5, honour_retry_after=True)
+    got = run_load(run)
+    rows = read_samples(run.out_dir).records
+
+    assert (rows["error"] == ErrorKind.RATE_LIMITED).all()
+    assert ((rows["flags"] & int(Flag.WAITED)) != 0).tolist() == [False] * 3 + [True] * 3
+    assert any("Retry-After had asked for" in note for note in got.notes)
 
 
 def test_a_budget_ends_the_load(address: str, tmp_path: Path) -> None:

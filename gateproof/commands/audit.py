@@ -83,7 +83,8 @@ def _load(args: argparse.Namespace, folder: Path, status: int) -> int:
                 "budget = { requests = 1000, usd = 5 }."
             )
             return status
-        model = target.upstream.model(*PACED) if target.upstream else target.model()
+        plain = target.model("chat", load_profile(target.profile).models)
+        model = target.upstream.model(*PACED) if target.upstream else plain
         try:
             plan = load_plan(target, model, args)
             load_into(writer, target, plan, args)

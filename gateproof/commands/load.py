@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     target = target_of(args)
     secrets = read_secrets(target)
     profile = load_profile(target.profile)
-    plan = load_plan(target, target.model(), args)
+    plan = load_plan(target, target.model("chat", profile.models), args)
     check_load(_load_run(Path(), target, plan, args))
     probe(target, secrets)
     if args.out:
