@@ -170,8 +170,9 @@ def check(
 
 
 def needs_of(check: Check, case: Sequence[Scenario], requirement: Requirement) -> frozenset[str]:
-    """Return every capability that a judgment needs."""
-    return check.needs.union({requirement.capability}, *(item.needs for item in case))
+    """Return every capability that a judgment needs, with ``generated`` for generated requests."""
+    generated = frozenset({"generated"} if check.generative else ())
+    return check.needs.union({requirement.capability}, generated, *(item.needs for item in case))
 
 
 def judge(  # noqa: PLR0911  # one return a verdict

@@ -192,6 +192,11 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
         metavar="N",
         help="ask again up to N times after a 500 or 503, waiting longer each time (default: 0)",
     )
+    verb.add_argument(
+        "--budget",
+        metavar="requests=N,tokens=N,usd=X",
+        help="the most that the run may spend; when it is spent nothing more is asked",
+    )
     verb.add_argument("--check", action="append", default=[], help="a check id or its beginning")
     verb.add_argument("--out", type=Path, help="run folder (default: gateproof-runs/…)")
     verb.add_argument("--seed", type=int, default=0, help="seed of the generated requests")

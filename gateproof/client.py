@@ -24,13 +24,15 @@ import httpcore
 import httpx
 
 from gateproof import __version__, sse
+from gateproof.budget import Meter
 from gateproof.issued import cookie_of, issued_by
 from gateproof.redact import cover_reads, cover_text
+from gateproof.spending import spent_in
 from gateproof.target import Target
 from gateproof.transcript import Ask, End, Exchange
 from gateproof.wire import Read, parse_response
 
-__all__ = ["Client"]
+__all__ = ["BudgetSpent", "Client"]
 
 # A thousand times an ordinary answer; decoded, a hostile body takes a hundred times its size.
 MAX_RECEIVED_BYTES = 4 * 1024 * 1024
@@ -42,6 +44,10 @@ if importlib.util.find_spec("sniffio") is None:
     # whole path that fails again and again (measured: a seventh of the time of a run).
     sys.modules["sniffio"] = None  # type: ignore[assignment]  # how Python says "not there"
 WRONG_KEY = "sk-gateproof-wrong-key-000000000000"
+
+
+class BudgetSpent(Exception):
+    """A request was not made, because the run's budget is spent."""
 
 
 class _TooLarge(Exception):
@@ -182,7 +188,8 @@ class Client:
     names or, without one, after twice the time each time, so that a target's rate limit does not
     look like a fault of another kind. ``retry_5xx`` is how often a 500 or 503 is asked again in the
     same way; it is 0 unless the operator wishes otherwise, because a 5xx is what we look for. An
-    exchange says how many attempts it took.
+    exchange says how many attempts it took. A ``meter`` holds the run to its budget: a request that
+    could pass it is not made, and raises ``BudgetSpent``.
     """
 
     def __init__(
@@ -193,8 +200,11 @@ class Client:
         auth: str = "bearer",
         patience: int = 2,
         retry_5xx: int = 0,
+        meter: Meter | None = None,
     ) -> None:
         self.target = target
+        self.spent = ""
+        self._meter = meter
         self._auth = auth
         self.requests = 0
         self._secrets = dict(secrets)
@@ -225,18 +235,35 @@ class Client:
         return self._secrets
 
     async def exchange(self, ask: Ask, *, retry_429: bool = True) -> Exchange:
-        """Make one exchange and return what came; it never raises for what the target does."""
+        """Make one exchange and return what came; it never raises for what the target does.
+
+        A budget that is spent raises ``BudgetSpent``.
+        """
         if ask.after_s is not None:
             await asyncio.sleep(ask.after_s)
         attempts = 0
         while True:
             attempts += 1
             async with self._gate:
-                done = await self._once(ask)
+                done = await self._within_budget(ask)
             wait_s = self._wait_s(done, attempts) if retry_429 else None
             if wait_s is None:
                 return replace(done, attempts=attempts)
             await asyncio.sleep(wait_s)
+
+    async def _within_budget(self, ask: Ask) -> Exchange:
+        """Make an exchange if the budget has room for it, and count what it cost."""
+        meter = self._meter
+        if meter is None:
+            return await self._once(ask)
+        self.spent = self.spent or meter.refuses()
+        if self.spent:
+            raise BudgetSpent(f"the budget is spent: {self.spent}")
+        meter.send()
+        done = await self._once(ask)
+        cost = spent_in(done)
+        meter.spent(cost.prompt_tokens, cost.completion_tokens, cost.usd)
+        return done
 
     def _wait_s(self, done: Exchange, attempts: int) -> float | None:
         """Return how long to wait before an exchange is made again; ``None`` when it is not."""

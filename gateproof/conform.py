@@ -7,6 +7,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gateproof.budget import Meter
 from gateproof.check import Check, Result, judge, needs_of
 from gateproof.client import Client
 from gateproof.errors import UsageError, unknown_name
@@ -16,11 +17,12 @@ from gateproof.requirement import Requirement, load_requirements
 from gateproof.run import worst
 from gateproof.scenario import Scenario
 from gateproof.suite import scenarios_of
-from gateproof.target import Target
+from gateproof.target import Target, is_loopback
 from gateproof.transcript import Transcript
 
 __all__ = [
     "Plan",
+    "held_back",
     "judge_all",
     "judge_case",
     "make_plan",
@@ -50,8 +52,23 @@ class Plan:
         return self.requirements[check.requirement]
 
 
-def make_plan(target: Target, profile: Profile, checks: Mapping[str, Check]) -> Plan:
-    """Plan a run; a check without a registered requirement is an error of ours."""
+def held_back(target: Target) -> str:
+    """Say why no requests are generated for a target; empty when they may be."""
+    if is_loopback(target.url) or (target.load_allowed and target.budget):
+        return ""
+    return (
+        f"generated requests are not sent to {target.origin}, which is not on loopback, until you "
+        f"name it and set a budget: --allow-origin {target.origin} --budget requests=N"
+    )
+
+
+def make_plan(
+    target: Target, profile: Profile, checks: Mapping[str, Check], *, ungenerated: str = ""
+) -> Plan:
+    """Plan a run; a check without a registered requirement is an error of ours.
+
+    ``ungenerated`` says why no requests may be generated, where they may not be.
+    """
     requirements = load_requirements()
     for item in checks.values():
         if item.requirement not in requirements:
@@ -67,6 +84,7 @@ def make_plan(target: Target, profile: Profile, checks: Mapping[str, Check]) -> 
         for case in check.cases
     ]
     missing = unclaimed(profile, target, [needs for _, _, needs in cases])
+    missing |= {"generated": ungenerated} if ungenerated else {}
     # A scenario is made when some check that applies reads it.
     wanted = {
         item.name
@@ -100,6 +118,8 @@ def plan_lines(plan: Plan, groups: Sequence[str]) -> list[str]:
         bound = f"at most {most} requests" if all(item.requests for item in own) else ""
         told = ", ".join(filter(None, (f"{len(own)} scenarios", bound)))
         lines.append(f"--with {group} ({told}): {GROUPS[group]}.")
+    if plan.target.budget is not None:
+        lines.append(f"The budget is {plan.target.budget}; when it is spent nothing more is asked.")
     return lines
 
 
@@ -127,10 +147,16 @@ async def record_plan(  # each is its own decision
     cases: int = 0,
     patience: int = 2,
     retry_5xx: int = 0,
-) -> int:
-    """Record a plan's scenarios and return how many requests were made."""
+) -> str:
+    """Record a plan's scenarios; say what of the target's budget is spent, if that ended them."""
+    budget = plan.target.budget
     async with Client(
-        plan.target, secrets, auth=plan.profile.auth, patience=patience, retry_5xx=retry_5xx
+        plan.target,
+        secrets,
+        auth=plan.profile.auth,
+        patience=patience,
+        retry_5xx=retry_5xx,
+        meter=Meter(budget) if budget is not None else None,
     ) as client:
         await record(
             plan.scenarios,
@@ -141,7 +167,7 @@ async def record_plan(  # each is its own decision
             seed=seed,
             cases=cases,
         )
-        return client.requests
+        return client.spent
 
 
 def judge_all(plan: Plan, transcripts: Mapping[str, Transcript]) -> list[Result]:

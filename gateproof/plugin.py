@@ -24,6 +24,7 @@ import pytest
 from gateproof.check import Check, Result
 from gateproof.conform import (
     Plan,
+    held_back,
     judge_case,
     make_plan,
     patience_notes,
@@ -42,6 +43,7 @@ from gateproof.suite import load_checks, room_path, select
 from gateproof.target import read_secrets
 from gateproof.transcript import Transcript
 
+BUDGET_SPENT = 5  # the exit status of a run that its budget ended
 ROOMS = ("specs", "suites", "loadtests", "reference_server", "reports")
 STATE: pytest.StashKey["State"] = pytest.StashKey()
 
@@ -60,6 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--allow-origin", action="append", default=[], help="origins that secrets may go to")
     add("--plan-key", action="append", default=[], help="PLAN=VARIABLE: a key of another plan")
     add("--login", help="USER:VARIABLE: a user, and the variable with the password")
+    add("--budget", help="the most that the run may spend: requests=N,tokens=N,usd=X")
     add("--with", dest="groups", action="append", default=[], help="groups to opt in to, A,B")
     add("--retry-5xx", type=int, default=0, help="how often to ask again after a 500 or 503")
     add("--check", action="append", default=[], help="a check id or the beginning of one")
@@ -87,6 +90,7 @@ class State:
             allow_origins=option.allow_origin,
             plan_keys=option.plan_key,
             login=option.login,
+            budget=option.budget,
         )
         self.groups = split_groups(option.groups)
         self.profile = load_profile(self.target.profile).with_groups(self.groups)
@@ -101,11 +105,12 @@ class State:
         self.results: list[Result] = []
         self.waived: list[str] = []
         self.exit_status: int | None = None
+        self.spent = ""
 
     def begin(self, checks: dict[str, Check]) -> None:
         """Open the run folder, write what is planned, and record it."""
         option = self.config.option
-        self.plan = make_plan(self.target, self.profile, checks)
+        self.plan = make_plan(self.target, self.profile, checks, ungenerated=held_back(self.target))
         if option.run_folder:
             folder = claim_folder(option.run_folder)
         else:
@@ -132,7 +137,7 @@ class State:
             self.writer.transcript(transcript)
             self.tell(f"recording {len(self.transcripts)}/{total} scenarios")
 
-        asyncio.run(
+        self.spent = asyncio.run(
             record_plan(
                 self.plan,
                 self.secrets,
@@ -182,6 +187,9 @@ class State:
             allow_partial=self.config.option.allow_partial,
             stale_waivers=len(stale),
         )
+        if self.spent:
+            self.writer.note(f"The budget ended the run before its plan was done: {self.spent}.")
+            status = BUDGET_SPENT
         if interrupted:
             self.writer.note("The run was interrupted; what was recorded before that is here.")
             status = status or 1

@@ -76,7 +76,7 @@ CLOCK_SCALE = 12  # a minute of the server's limits lasts five seconds, enough f
 PLANS: Mapping[str, Mapping[str, str]] = {
     "losi": {"free": "free", "limited": "limited", "restricted": "readonly", "spent": "spent"},
     "lunos": {"limited": "limited"},
-    "omai": {"basic": "basic", "enterprise": "enterprise", "limited": "basic"},
+    "omai": {"basic": "basic", "enterprise": "enterprise", "limited": "basic", "pro": "pro"},
 }
 LOGINS: Mapping[str, tuple[str, str]] = {"omai": ("demo", "gateproof-demo-password")}
 PASSWORD_ENV = "GATEPROOF_DEMO_PASSWORD"  # noqa: S105  # the name of a variable

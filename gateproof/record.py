@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateproof.client import Client
+from gateproof.client import BudgetSpent, Client
 from gateproof.profile import GROUPS, Profile
 from gateproof.redact import cover_text
 from gateproof.requirement import UNDER_LOAD
@@ -30,6 +30,8 @@ def unclaimed(profile: Profile, target: Target, needs: Sequence[frozenset[str]])
     """Return each needed capability that is not claimed, with the reason."""
     reasons = {}
     for need in sorted(frozenset().union(*needs)):
+        if need == "generated":
+            continue  # the operator's word, which a plan is given
         if need == "upstream":
             if target.upstream is None:
                 reasons[need] = "no controlled upstream"
@@ -123,14 +125,11 @@ async def _record_one(item: Scenario, use: Use, client: Client, begun: _Begun) -
             raise begun.ended  # noqa: TRY301  # it is told like those of later steps
         while True:
             asks = [asked] if isinstance(asked, Ask) else list(asked)
-            made = await asyncio.gather(
-                *(client.exchange(ask, retry_429=item.retry_429) for ask in asks)
-            )
-            exchanges += made
+            made = await _exchanges(client, asks, exchanges, retry_429=item.retry_429)
             asked = steps.send(made[0] if isinstance(asked, Ask) else made)
     except StopIteration:
         pass
-    except Unanswered as reason:
+    except (Unanswered, BudgetSpent) as reason:
         problem = str(reason)
     except Exception as error:  # noqa: BLE001  # one scenario's bug must not end the run
         problem = f"{OWN_ERROR}{type(error).__name__}: {error}"
@@ -151,6 +150,21 @@ async def _record_one(item: Scenario, use: Use, client: Client, begun: _Begun) -
             "options": dict(use.profile.options),
         },
     )
+
+
+async def _exchanges(
+    client: Client, asks: Sequence[Ask], kept: list[Exchange], *, retry_429: bool
+) -> list[Exchange]:
+    """Make exchanges at once and keep all that were made, also when one of them could not be."""
+    found = await asyncio.gather(
+        *(client.exchange(ask, retry_429=retry_429) for ask in asks), return_exceptions=True
+    )
+    made = [item for item in found if isinstance(item, Exchange)]
+    kept += made
+    for item in found:
+        if isinstance(item, BaseException):
+            raise item
+    return made
 
 
 async def _journal(client: Client, canary: str) -> tuple[Mapping[str, Any], ...] | None:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from gateproof.budget import parse_budget
 from gateproof.config import CONFIG_NAME, load_targets
 from gateproof.errors import UsageError, unknown_name
 from gateproof.target import Login, Target, Upstream, check_url, check_variable, origin_of
@@ -11,7 +12,7 @@ from gateproof.target import Login, Target, Upstream, check_url, check_variable,
 __all__ = ["resolve_target"]
 
 
-def resolve_target(  # each is an option of the command line
+def resolve_target(  # noqa: PLR0913  # each is an option of the command line
     named: str,
     *,
     file: Path | None = None,
@@ -23,11 +24,13 @@ def resolve_target(  # each is an option of the command line
     allow_origins: Sequence[str] = (),
     plan_keys: Sequence[str] = (),
     login: str | None = None,
+    budget: str | None = None,
 ) -> Target:
     """Return the target that is named; options beside the name override what its table says.
 
     With ``allow_origins`` a target that takes secrets must have one of these origins, so that a
-    changed file cannot send a secret elsewhere.
+    changed file cannot send a secret elsewhere. An origin that they name may also be loaded, and
+    be asked generated requests, within a budget.
     """
     if "/" in named or ":" in named:
         target = Target(name=_name_of(check_url(named)), url=check_url(named), profile="openai")
@@ -61,6 +64,10 @@ def resolve_target(  # each is an option of the command line
             f"{target.origin}, which --allow-origin does not name.",
             f"Allowed: {', '.join(sorted(allowed))}.",
         )
+    if target.origin in allowed:
+        target = dataclasses.replace(target, load_allowed=True)
+    if budget:
+        target = dataclasses.replace(target, budget=parse_budget(budget))
     return target
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "kept",
     "lab_headline",
     "labs_done",
+    "others_promises",
     "print_summary",
     "sentence",
     "shown_verdict",
@@ -41,6 +42,19 @@ def verdicts(run: Run) -> dict[str, str]:
     for row in run.results:
         cases.setdefault(row["check"], []).append(shown_verdict(row))
     return {check: worst(found) for check, found in cases.items()}
+
+
+# As a check's result and a profile's claims say it (gateproof.check, gateproof.record).
+_OTHERS = re.compile(r"a promise of [\w-]+ alone|profile [\w-]+ does not claim ")
+
+
+def others_promises(run: Run) -> frozenset[str]:
+    """Return the checks that judge only what other profiles promise and this one does not."""
+    of_others: dict[str, bool] = {}
+    for row in run.results:
+        other = row["verdict"] == "not-applicable" and bool(_OTHERS.search(str(row["reason"])))
+        of_others[row["check"]] = of_others.get(row["check"], True) and other
+    return frozenset(check for check, other in of_others.items() if other)
 
 
 def shown_verdict(row: Mapping[str, Any]) -> str:
@@ -108,7 +122,8 @@ def kept(folder: Path, *, transcripts: bool = True) -> str:
 def print_summary(run: Run, report: Path | None) -> None:
     """Print a run's summary to standard output."""
     target = run.header["target"]
-    by_check = verdicts(run)
+    others = others_promises(run)
+    by_check = {name: item for name, item in verdicts(run).items() if name not in others}
     counts = Counter(by_check.values())
     out = [line for line in (invalid_line(run.loads),) if line]
     out += [f"{run.header['profile']['title']} profile, {safe(target['url'])}", ""]
@@ -117,7 +132,8 @@ def print_summary(run: Run, report: Path | None) -> None:
             out += _row_lines(verdict, rows)
     if run.results:
         parts = ", ".join(f"{counts[name]} {name}" for name in reversed(ORDER) if counts[name])
-        out += ["", f"{told(len(by_check), 'check')}: {parts}."]
+        more = f" {len(others)} more for what only other profiles promise." * bool(others)
+        out += ["", f"{told(len(by_check), 'check')}: {parts}.{more}"]
         out += [f"{sentence(counts, run.loads, labs_done(run))}."]
     for load in run.loads:
         out += ["", f"load {safe(load['scenario'])}: {headline(load['summary'])}"]

@@ -14,7 +14,15 @@ from typing import Any
 
 from gateproof.requirement import Requirement, load_requirements
 from gateproof.run import ORDER, Run
-from gateproof.summary import TESTED, invalid_line, labs_done, sentence, shown_verdict, verdicts
+from gateproof.summary import (
+    TESTED,
+    invalid_line,
+    labs_done,
+    others_promises,
+    sentence,
+    shown_verdict,
+    verdicts,
+)
 from gateproof.transcript import Transcript
 
 from .evidence import Evidence, evidence_of
@@ -95,6 +103,7 @@ class Report:
     started: str
     findings: Mapping[str, tuple[Finding, ...]]
     not_applicable: tuple[Group, ...]
+    others: int  # checks of what only other profiles promise: counted, and left out of all else
     passed: Mapping[str, tuple[Finding, ...]]
     excused: tuple[Requirement, ...]
     loads: tuple[LoadView, ...] = ()
@@ -117,7 +126,8 @@ def make_report(
     by_check: dict[str, list[Mapping[str, Any]]] = {}
     for row in run.results:
         by_check.setdefault(row["check"], []).append(row)
-    of_check = verdicts(run)
+    others = others_promises(run)
+    of_check = {name: item for name, item in verdicts(run).items() if name not in others}
     counts = Counter(of_check.values())
     findings = {
         verdict: _ordered(
@@ -145,11 +155,14 @@ def make_report(
         invalid=invalid_line(run.loads),
         tone=_tone(counts) or ("bad" if invalid_line(run.loads) else ""),
         counts={name: counts[name] for name in ORDER if counts[name]},
-        case_counts=dict(Counter(shown_verdict(row) for row in run.results)),
+        case_counts=dict(
+            Counter(shown_verdict(row) for row in run.results if row["check"] not in others)
+        ),
         requests=_requests(run),
         started=_date(run.header.get("started")),
         findings=shown,
-        not_applicable=_groups(run, of_check),
+        not_applicable=_groups(run, of_check, others),
+        others=len(others),
         passed={name: tuple(items) for name, items in sorted(passed.items())},
         excused=_excused(run) if run.results else (),
         loads=tuple(load_view(row, number, run.folder) for number, row in enumerate(run.loads)),
@@ -239,16 +252,16 @@ def _with_evidence(
     return replace(item, cases=tuple(cases))
 
 
-def _groups(run: Run, of_check: Mapping[str, str]) -> tuple[Group, ...]:
+def _groups(run: Run, of_check: Mapping[str, str], others: frozenset[str]) -> tuple[Group, ...]:
     """Group what is not applicable by its reason, the largest group first."""
     groups: dict[str, set[str]] = {}
     for row in run.results:
-        if row["verdict"] == "not-applicable":
+        if row["verdict"] == "not-applicable" and row["check"] not in others:
             name = row["check"]
             if of_check[name] != "not-applicable":
                 name = f"{name} [{row.get('case', '')}]"
             groups.setdefault(str(row.get("reason") or "no reason given"), set()).add(name)
-    judged = set(of_check)
+    judged = of_check.keys() | others
     left = {check for check in run.checks if check not in judged}
     if left:
         groups.setdefault("the run ended before they were judged", set()).update(left)

@@ -51,6 +51,7 @@ def summary_json(report: Report) -> str:
             {"reason": group.reason, "checks": list(group.checks)}
             for group in report.not_applicable
         ],
+        "others_promises": report.others,
         "loads": [_load(load) for load in report.loads],
         "searches": [_lab(row) for row in run.searches],
         "limits": [_lab(row) for row in run.limits],

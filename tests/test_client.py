@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateproof import client as client_module
-from gateproof.client import Client
+from gateproof.budget import Budget, Meter
+from gateproof.client import BudgetSpent, Client
 from gateproof.target import Login, Target
 from gateproof.transcript import Ask, Exchange, Mark
 from tests import certificates
@@ -357,6 +358,28 @@ def test_the_client_backs_off(
 
     assert (got.response and got.response.status, slept) == (status, waits)
     assert got.attempts == len(waits) + 1
+
+
+def test_nothing_is_asked_beyond_the_budget() -> None:
+    """A request that could pass the budget is not made, and whatever asks for it is told."""
+    meter = Meter(Budget(requests=2))
+
+    async def ask(client: Client) -> str:
+        try:
+            return str((await client.exchange(Ask(path="/x"))).ended)
+        except BudgetSpent as spent:
+            return str(spent)
+
+    async def run(url: str) -> tuple[list[str], str]:
+        target = Target(name="t", url=url, profile="openai")
+        async with Client(target, {}, meter=meter) as client:
+            return [await ask(client) for _ in range(3)], client.spent
+
+    with lying(answer(200), answer(200)) as liar:
+        ended, spent = asyncio.run(run(liar.url))
+
+    assert ended == ["closed", "closed", "the budget is spent: 2 of 2 requests are sent"]
+    assert spent == "2 of 2 requests are sent"
 
 
 def issuing(status: int, body: str, *headers: str) -> Deed:

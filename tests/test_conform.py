@@ -2,11 +2,16 @@
 
 import dataclasses
 import datetime as dt
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from gateproof.budget import Budget
 from gateproof.check import Result, Verdict
 from gateproof.conform import (
+    held_back,
+    judge_case,
     make_plan,
     patience_notes,
     plan_lines,
@@ -51,6 +56,31 @@ def test_only_needed_scenarios_are_planned() -> None:
     assert {item.name for item in chosen.scenarios} <= planned
     assert "chat.stream" in {item.name for item in chosen.scenarios}
     assert make_plan(target(chat_stream="not built"), OPENAI, chosen.checks).scenarios == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "held"),
+    [
+        ("http://127.0.0.1:1/v1", {}, False),
+        ("https://gateway.example/v1", {}, True),
+        ("https://gateway.example/v1", {"load_allowed": True}, True),
+        ("https://gateway.example/v1", {"budget": Budget(requests=9)}, True),
+        ("https://gateway.example/v1", {"load_allowed": True, "budget": Budget(usd=Decimal(1))},
+         False),
+    ],
+)  # fmt: skip
+def test_nothing_is_generated_for_strangers(url: str, more: dict[str, Any], held: bool) -> None:  # noqa: FBT001  # a column of the table
+    """Requests are generated for loopback, or for an origin that is named, within a budget."""
+    other = Target(name="t", url=url, profile="openai", **more)
+    checks = select(load_checks(), ["fuzz", "chat.answers"])
+    plan = make_plan(other, OPENAI, checks, ungenerated=held_back(other))
+    generated = [item.name for item in plan.scenarios if item.generative]
+    fuzz = checks["fuzz.no-5xx-on-valid"]
+
+    assert ("--allow-origin https://gateway.example" in held_back(other)) == held
+    assert (generated == []) == held
+    assert any(not item.generative for item in plan.scenarios)
+    assert (judge_case(plan, fuzz, fuzz.cases[0], {}).verdict == "not-applicable") == held
 
 
 @pytest.mark.parametrize(

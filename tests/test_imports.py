@@ -59,6 +59,7 @@ LAYERS = (
     ("gateproof.config", "gateproof.scenario", "gateproof.manners", "gateproof.loadfile"),
     ("gateproof.check", "gateproof.settings"),
     ("gateproof.dialects", "gateproof.suite", "gateproof.run", "gateproof.likeness"),
+    ("gateproof.spending",),
     ("gateproof.client",),
     ("gateproof.probe", "gateproof.record", "gateproof.bundled", "gateproof.loadrun"),
     ("gateproof.conform", "gateproof.report", "gateproof.summary"),

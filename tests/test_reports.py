@@ -248,6 +248,28 @@ def test_sentence(tmp_path: Path, verdicts: list[Verdict], sentence: str) -> Non
     assert_valid(tmp_path)
 
 
+def test_promises_of_other_profiles_are_only_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What only others promise stands in no table and no bar, but in one sentence."""
+    run = Recorder(tmp_path)
+    run.judged(IDS[0], "pass")
+    run.judged(IDS[1], "not-applicable", reason="a promise of losi alone")
+    run.judged(IDS[2], "not-applicable", reason="profile openai does not claim messages")
+    run.judged(IDS[3], "not-applicable", reason="no controlled upstream")
+    page = Page(run.write())
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    print_summary(read_run(tmp_path), None)
+
+    untested = page.text["untested"]
+    assert "2 more checks judge what only other profiles promise" in untested
+    assert [name in untested for name in IDS[1:4]] == [False, False, True]
+    assert summary["checks"] == {"tested": 1, "pass": 1, "not-applicable": 1}
+    assert summary["others_promises"] == 2
+    assert "2 checks: 1 not-applicable, 1 pass. 2 more for what only" in capsys.readouterr().out
+    assert_valid(tmp_path)
+
+
 def test_a_finding_across_scenarios_shows_first_what_it_is_about(tmp_path: Path) -> None:
     """The transcript that a place names comes first, with the place in it; the others follow."""
     run = Recorder(tmp_path)

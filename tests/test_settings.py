@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateproof.budget import Budget
 from gateproof.errors import UsageError
 from gateproof.settings import resolve_target
 from gateproof.target import Login, Target, Upstream
@@ -50,7 +51,8 @@ def file(tmp_path: Path) -> Path:
             {"upstream_models": "x/{name}"},
             {"upstream": Upstream("http://127.0.0.1:9090", "x/{name}", "m")},
         ),
-        ({"allow_origins": ["http://127.0.0.1:4000/other"]}, {}),
+        ({"allow_origins": ["http://127.0.0.1:4000/other"]}, {"load_allowed": True}),
+        ({"budget": "requests=7"}, {"budget": Budget(requests=7)}),
         ({"plan_keys": ["basic=BASIC_KEY"]}, {"keys": {"basic": "BASIC_KEY"}}),
         ({"login": "demo:MY_PASSWORD"}, {"login": Login("demo", "MY_PASSWORD")}),
     ],

@@ -26,6 +26,7 @@ from gateproof.requirement import CAPABILITIES, load_requirements
 EXTENSIONS = {
     "x-gateproof-bearer",
     "x-gateproof-capability",
+    "x-gateproof-empty-errors",
     "x-gateproof-generate",
     "x-gateproof-inferred",
     "x-gateproof-model",

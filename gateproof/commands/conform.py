@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateproof.commands.options import target_of
-from gateproof.conform import make_plan, plan_lines, require_known, split_groups
+from gateproof.conform import held_back, make_plan, plan_lines, require_known, split_groups
 from gateproof.probe import probe
 from gateproof.profile import load_profile
 from gateproof.report import write_report
@@ -44,13 +44,17 @@ def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
     groups = split_groups(args.groups)
     profile = load_profile(target.profile).with_groups(groups)
     require_known(target, profile, checks)
-    plan = make_plan(target, profile, select(checks, args.check))
+    chosen = select(checks, args.check)
+    ungenerated = held_back(target)
+    plan = make_plan(target, profile, chosen, ungenerated=ungenerated)
     secrets = read_secrets(target)
     if target.variables:
         _say(f"${', $'.join(target.variables)} goes to {target.origin} and nowhere else.")
     probe(target, secrets)
     for line in plan_lines(plan, groups):
         _say(line)
+    if ungenerated and any(item.generative for item in chosen.values()):
+        _say(f"{ungenerated[:1].upper()}{ungenerated[1:]}.")
     default = Path("gateproof-runs")
     folder = claim_folder(args.out) if args.out else new_folder(default, target.name)
     options = [
@@ -91,6 +95,7 @@ def conform(args: argparse.Namespace) -> tuple[Path | None, int]:
         ("upstream", args.upstream),
         ("upstream-models", args.upstream_models),
         ("login", args.login),
+        ("budget", args.budget),
     ):
         if value is not None:
             options.append(f"--{option}={value}")

@@ -29,4 +29,5 @@ def target_of(args: argparse.Namespace) -> Target:
         # The load verbs have neither.
         plan_keys=getattr(args, "plan_key", ()),
         login=getattr(args, "login", None),
+        budget=getattr(args, "budget", None),
     )

@@ -23,6 +23,7 @@ __all__ = [
     "LONG_PROMPT",
     "TIER_BASIC",
     "TIER_ENTERPRISE",
+    "TIER_PRO",
     "met",
 ]
 
@@ -97,6 +98,18 @@ def TIER_BASIC(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a con
         one: Exchange = yield replace(ask, after_s=None if number else pause_s)
         if met(one):
             break
+
+
+@scenario(
+    "limits.tier-pro",
+    needs=["chat", "tiers", "plan:pro"],
+    retry_429=False,
+    alone=True,
+    requests=ENTERPRISE_BURST,
+)
+def TIER_PRO(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """On Pro: the same burst, which is a small part of what it has in a minute."""
+    yield [_short(use, "plan:pro", "burst") for _ in range(ENTERPRISE_BURST)]
 
 
 @scenario(
