@@ -90,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     _target_options(load)
     load.add_argument("--out", type=Path, help="run folder, made when it is missing")
     _load_options(load)
+    _calibration_option(audit, load)
     load.add_argument("--json", action="store_true", help="print the summary as JSON")
 
     serve = verb(
@@ -164,6 +165,15 @@ def _load_options(verb: argparse.ArgumentParser) -> None:
     for option in OPTIONS:
         says = option.says.replace("%", "%%")
         group.add_argument(option.flag, dest=option.dest, metavar=option.metavar, help=says)
+
+
+def _calibration_option(*verbs: argparse.ArgumentParser) -> None:
+    for verb in verbs:
+        verb.add_argument(
+            "--no-calibration",
+            action="store_true",
+            help="do not measure the generator's own error before the load and after it (2 s)",
+        )
 
 
 def _run_options(verb: argparse.ArgumentParser) -> None:

@@ -64,6 +64,7 @@ class Reading(Protocol):
     sample: Sample
     response: Response
     finished: bool
+    stamps: list[int]
 
     @property
     def done_ns(self) -> int:
@@ -151,7 +152,9 @@ class _Connection:
             answer.sample.flags |= Flag.REUSED
         self.used = True
         answer.sample.sent_ns = self.active_ns = monotonic_ns()
-        self.client.active.add(self)
+        active = self.client.active
+        active.add(self)
+        self.client.most_active = max(self.client.most_active, len(active))
         try:
             if self._tls is not None:
                 self._tls.layer.write(request)
@@ -166,7 +169,7 @@ class _Connection:
             self.close()
             raise
         finally:
-            self.client.active.discard(self)
+            active.discard(self)
             if self._wake is not None:
                 self._wake.stop()
                 self._wake = None
@@ -324,6 +327,10 @@ class Client:
         self.hub = gevent.get_hub()
         self.loop = self.hub.loop
         self.active: set[_Connection] = set()
+        self.most_active = 0
+        """How many exchanges were under way at once, at most."""
+        self.outputs = 0
+        """How many events with output came, of all answers."""
         self.dialer = Dialer(target, proxy, ca_file=ca_file, timeout_s=self.limits.connect_s)
         self._absolute = b""  # what makes a request's target absolute, for a proxy
         self._proxy_line = b""
@@ -423,6 +430,7 @@ class Client:
                     connection.close()
                 else:
                     self._idle.append(connection)
+            self.outputs += len(answer.stamps)
             record(answer)
 
     def _take(self) -> _Connection | None:

@@ -24,6 +24,7 @@ LAYERS = (
         "gateproof.trace",
         "gateproof.work",
         "gateproof.sampling",
+        "gateproof.calibration",
     ),
     (
         "gateproof.sse",
