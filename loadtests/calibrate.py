@@ -38,7 +38,7 @@ __all__ = ["MOST_STREAMS", "Calibrator", "calibrate", "fetch_log", "running_resp
 MOST_STREAMS: Final = 4000
 """More than the responder can serve on time with 50 tokens/s each."""
 
-_SECONDS: Final = 0.8
+_SECONDS: Final = 0.6
 _GAP_MS: Final = 20.0
 _MOST_CHUNKS_PER_S: Final = 50_000
 """Where the target's pace is not known yet: what one generator process carries anywhere."""

@@ -28,7 +28,6 @@ from gevent.hub import getcurrent
 from gateproof.errors import UsageError
 from gateproof.sample import ErrorKind, Flag, Sample
 
-from .answer import Answer
 from .connect import Dialer, Proxy, Target, Tls
 from .framing import Broken, Response
 
@@ -90,17 +89,6 @@ class Request(Protocol):
     @property
     def answer(self) -> Callable[[Sample], Any]:
         """Makes the ``Reading`` of one answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Chat:
-    """A streamed chat request as bare bytes."""
-
-    data: bytes
-    want_usage: bool
-
-    def answer(self, sample: Sample) -> Answer:
-        return Answer(sample, want_usage=self.want_usage)
 
 
 class _Connection:
@@ -383,20 +371,8 @@ class Client:
         line, _, rest = rest.partition(b"\r\n")
         return b"%b %b%b\r\n%b%b" % (method, self._absolute, line, self._proxy_line, rest)
 
-    def send(
-        self,
-        request: Request | bytes,
-        sample: Sample,
-        record: Callable[[Any], None],
-        *,
-        want_usage: bool = True,
-    ) -> None:
-        """Make one exchange in the calling greenlet; ``record`` gets its finished answer always.
-
-        Bare bytes are a streamed chat request.
-        """
-        if isinstance(request, bytes):
-            request = _Chat(request, want_usage)
+    def send(self, request: Request, sample: Sample, record: Callable[[Any], None]) -> None:
+        """Make one exchange in the calling greenlet; ``record`` gets its finished answer always."""
         started_ns = monotonic_ns()
         sample.due_ns = sample.due_ns or started_ns
         answer = request.answer(sample)
