@@ -58,9 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _target_options(audit)
     _run_options(audit)
-    audit.add_argument("--users", type=_positive, default=20, help="concurrent streams of the load")
-    audit.add_argument("--seconds", type=_positive, default=5, help="length of the load run")
-    audit.add_argument("--no-load", action="store_true", help="conformance only")
+    _audit_load_options(audit)
     audit.add_argument(
         "--faults", default="", help="faults of the bundled server, when it is audited: A+B"
     )
@@ -160,10 +158,26 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
 
 
 def _load_options(verb: argparse.ArgumentParser) -> None:
+    _calibration_option(verb)
     group = verb.add_argument_group("instead of what the scenario's file says")
     for option in OPTIONS:
         says = option.says.replace("%", "%%")
         group.add_argument(option.flag, dest=option.dest, metavar=option.metavar, help=says)
+
+
+def _audit_load_options(audit: argparse.ArgumentParser) -> None:
+    audit.add_argument("--users", type=_positive, default=20, help="concurrent streams of the load")
+    audit.add_argument("--seconds", type=_positive, default=5, help="length of the load run")
+    audit.add_argument("--no-load", action="store_true", help="conformance only")
+    _calibration_option(audit)
+
+
+def _calibration_option(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--no-calibration",
+        action="store_true",
+        help="do not measure the generator's own error before the load and after it (2 s)",
+    )
 
 
 def _run_options(verb: argparse.ArgumentParser) -> None:

@@ -40,7 +40,7 @@ The JSON form of a ``LoadSummary`` (``as_json``)::
     stimulus          null, or {"planned", "due", "off", "tolerance", "ok"}: arrivals
     generator         {"workers", "lag_ms", "late_ms", "cpu_share", "cpu_shares", "rss_mb",
                       "local_errors", "lost_records"}
-    calibration       what calibration.json holds, or null
+    calibration       null, or the joined form of gateproof.calibration
     series            {"bin_s", "t_s": [...], "due_per_s", "answered_per_s", "failed_per_s",
                       "tokens_per_s", "ttft_p50_ms", "ttft_p95_ms", "active", "lag_max_ms"}
     distributions     "ttft_ms", "itl_ms", "e2e_ms" -> {"cdf": [[value, share]],
@@ -59,6 +59,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gateproof.calibration import calibration_limits, calibration_says, read_calibration
 from gateproof.errors import UsageError
 from gateproof.evidence import reference_note, references, waits_note, word_notes
 from gateproof.goodput import cost, goodput
@@ -362,6 +363,7 @@ def measure(
             requests["answered"],
             complete=generator.stop_ns is not None,
             delivered=delivered,
+            calibrated=calibration_limits(calibration, ttft.p50),
         ),
         plan=plan.as_json(),
         started_at=started.isoformat(timespec="seconds"),
@@ -371,7 +373,7 @@ def measure(
             "seconds": round(window.seconds, 3),
             "warm_up": _cut(window, requests, len(records)),
         },
-        notes=(*_notes(part), *word_notes(generator.learned)),
+        notes=(*_notes(part), *word_notes(generator.learned), *calibration_says(calibration)),
         works=_works(samples, window, plan),
         stimulus=delivered,
         generator=about,
@@ -463,10 +465,7 @@ def read_generator(folder: Path) -> Generator:
 
 def measure_folder(folder: Path) -> LoadSummary:
     """Read a run's folder and measure it; works as well on what a crash has left."""
-    calibration = None
-    path = folder / "calibration.json"
-    if path.exists():
-        calibration = json.loads(path.read_text("utf-8"))
+    calibration = read_calibration(folder)
     return measure(read_samples(folder), read_generator(folder), read_lag(folder), calibration)
 
 

@@ -129,6 +129,10 @@ class Answer(Reply):
             self._arguments.append(part)
             self._size += len(part)
 
+    def _close(self, at_ns: int) -> None:
+        super()._close(at_ns)
+        self._reader.close()
+
     def _whole(self) -> None:
         if not self.sample.first_event_ns and not self._done_ns:
             self._no_stream()

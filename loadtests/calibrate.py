@@ -11,6 +11,7 @@ streams there were, at what gap. A stream's last answer is cut off at the end: i
 """
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -32,12 +33,16 @@ from .answer import Answer
 from .responder import Entry, read_log
 from .stream import Client, Limits
 
-__all__ = ["MOST_STREAMS", "calibrate", "running_responder"]
+__all__ = ["MOST_STREAMS", "Calibrator", "calibrate", "fetch_log", "running_responder"]
 
 MOST_STREAMS: Final = 4000
 """More than the responder can serve on time with 50 tokens/s each."""
 
-_SECONDS: Final = 0.8
+_SECONDS: Final = 0.6
+_GAP_MS: Final = 20.0
+_MOST_CHUNKS_PER_S: Final = 50_000
+"""Where the target's pace is not known yet: what one generator process carries anywhere."""
+
 _TTFT_MS: Final = 40
 _TOKENS: Final = 16
 _BODY: Final = b'{"messages":[{"content":"gp-00000000-%010d"}]}'
@@ -53,6 +58,38 @@ class _Ask:
     def answer(self, sample: Sample) -> Answer:
         """Read it as a streamed chat is read."""
         return Answer(sample)
+
+
+class Calibrator:
+    """Calibrates one generator process before its load and after it, into its folder."""
+
+    def __init__(self, folder: Path | None, *, off: bool) -> None:
+        self._path = None if folder is None else folder / f"calibration.{os.getpid()}.json"
+        self._off = off
+        self._rows: dict[str, Any] = {}
+        if off:
+            self._write(skipped="it was not to be measured")
+
+    def before(self, streams: int) -> None:
+        """Read as many streams as are planned; nobody knows yet how fast the target's are."""
+        gap_ms = max(_GAP_MS, 1e3 * streams / _MOST_CHUNKS_PER_S)
+        self._run("before", streams, gap_ms)
+
+    def after(self, client: Client, seconds: float) -> None:
+        """Read as many streams as there were at most, as fast as all of them came."""
+        gap_ms = _GAP_MS
+        if client.outputs:
+            gap_ms = 1e3 * client.most_active * seconds / client.outputs
+        self._run("after", client.most_active, min(max(gap_ms, 2.0), 100.0))
+
+    def _run(self, time: str, streams: int, gap_ms: float) -> None:
+        if self._path is not None and not self._off:
+            self._write(**{time: calibrate(streams, round(gap_ms, 3))})
+
+    def _write(self, **rows: Any) -> None:
+        if self._path is not None:
+            self._rows |= rows
+            self._path.write_text(json.dumps(self._rows, indent=1) + "\n", "utf-8")
 
 
 @contextmanager

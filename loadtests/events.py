@@ -40,6 +40,10 @@ class EventReader:
         """What came after the last whole event."""
         return b"".join(self._held)
 
+    def close(self) -> None:
+        """Take no more: let go of who takes the events."""
+        self._on_event = _nobody
+
     def feed(self, data: bytes, at_ns: int) -> None:
         """Take the next bytes of the body, which came at ``at_ns``."""
         if not self._held:
@@ -104,3 +108,7 @@ class EventReader:
                 name = value.removeprefix(b" ")
         if lines:  # one empty data line is an event with empty data (section 9.2.6)
             self._on_event(name, b"\n".join(lines), at_ns)
+
+
+def _nobody(_name: bytes, _data: bytes, _at_ns: int) -> None:
+    """Take an event after the end: there is none."""

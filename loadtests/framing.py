@@ -87,6 +87,10 @@ class Response:
         elif not self.done:
             raise Broken(ErrorKind.CUT, f"the connection ended inside a {self._mode} body")
 
+    def close(self) -> None:
+        """Take no more: let go of who takes the body, so that neither waits for the collector."""
+        self._on_head, self._body, self.feed = _no_head, _nowhere, _nowhere
+
     def _head(self, data: bytes, at_ns: int) -> None:
         """Take bytes up to the end of the head, then hand on what follows it."""
         while data and self._mode == "head" and not self.done:
@@ -253,7 +257,12 @@ class Response:
 
 
 def _nowhere(_data: bytes, _at_ns: int) -> None:
-    """Take body bytes before a head said where they go: there are none."""
+    """Take body bytes before a head said where they go, or after the end: there are none."""
+
+
+def _no_head(_status: int, _headers: dict[bytes, bytes]) -> Callable[[bytes, int], None]:
+    """Take a head after the end: there is none."""
+    return _nowhere
 
 
 def _headers(lines: list[bytes]) -> dict[bytes, bytes]:

@@ -184,6 +184,7 @@ class Reply:
         elif self._usage is not None:
             sample.flags |= Flag.BAD_USAGE
         self.finished = True
+        self.response.close()
 
     def _count(self, usage: dict[str, Any]) -> None:
         """Read the token counts of the last usage object."""

@@ -44,6 +44,7 @@ from gateproof.sampling import Sampling
 from gateproof.work import Lengths, Work, parse_work, titles
 
 from .arrivals import Arrivals
+from .calibrate import Calibrator
 from .connect import proxy_for, secret_of
 from .patience import Patience
 from .recorder import Recorder
@@ -118,6 +119,7 @@ class Rig:
         self._arrivals: Arrivals | None = None
         self._shape = plan.shape
         self._places = self._start_ns = 0
+        self._calibrator = Calibrator(folder, off=options.no_calibration)
         self._ending = Event()
         self._end: Callable[[], None] = lambda: None
 
@@ -125,6 +127,7 @@ class Rig:
         """Begin; after exactly the plan's time end the load, let it drain, and end the test."""
         inspect.stack()  # Locust calls it when it stops: the first time, that takes 150 ms
         self._end = end_test
+        self._calibrator.before(self.plan.cap or math.ceil(self.plan.shape.most))
         self.recorder.start()
         self._start_ns = monotonic_ns()
         if self.plan.duration_s is not None:
@@ -139,6 +142,7 @@ class Rig:
         while ticks > 0 and self._client.active:
             gevent.sleep(0.05)
             ticks -= 1
+        self._calibrator.after(self._client, (monotonic_ns() - self._start_ns) / 1e9)
         self._end()
 
     def take_place(self) -> int:
@@ -412,6 +416,7 @@ def _options(parser: ArgumentParser) -> None:
     add("--key-env", default="", metavar="NAME", help="the environment variable that holds the key")
     add("--samples", default="", metavar="DIR", help="write samples into this folder")
     add("--allow-origin", default="", metavar="URL", help="an origin beside loopback to be loaded")
+    add("--no-calibration", action="store_true", help="do not measure the generator's own error")
     add("--progress", action="store_true", help="print a line of JSON each second")
     for option in OPTIONS:
         if option.flag not in _OF_LOCUST:

@@ -28,7 +28,6 @@ from gevent.hub import getcurrent
 from gateproof.errors import UsageError
 from gateproof.sample import ErrorKind, Flag, Sample
 
-from .answer import Answer
 from .connect import Dialer, Proxy, Target, Tls
 from .framing import Broken, Response
 
@@ -64,6 +63,7 @@ class Reading(Protocol):
     sample: Sample
     response: Response
     finished: bool
+    stamps: list[int]
 
     @property
     def done_ns(self) -> int:
@@ -89,17 +89,6 @@ class Request(Protocol):
     @property
     def answer(self) -> Callable[[Sample], Any]:
         """Makes the ``Reading`` of one answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Chat:
-    """A streamed chat request as bare bytes."""
-
-    data: bytes
-    want_usage: bool
-
-    def answer(self, sample: Sample) -> Answer:
-        return Answer(sample, want_usage=self.want_usage)
 
 
 class _Connection:
@@ -151,7 +140,9 @@ class _Connection:
             answer.sample.flags |= Flag.REUSED
         self.used = True
         answer.sample.sent_ns = self.active_ns = monotonic_ns()
-        self.client.active.add(self)
+        active = self.client.active
+        active.add(self)
+        self.client.most_active = max(self.client.most_active, len(active))
         try:
             if self._tls is not None:
                 self._tls.layer.write(request)
@@ -166,7 +157,7 @@ class _Connection:
             self.close()
             raise
         finally:
-            self.client.active.discard(self)
+            active.discard(self)
             if self._wake is not None:
                 self._wake.stop()
                 self._wake = None
@@ -324,6 +315,10 @@ class Client:
         self.hub = gevent.get_hub()
         self.loop = self.hub.loop
         self.active: set[_Connection] = set()
+        self.most_active = 0
+        """How many exchanges were under way at once, at most."""
+        self.outputs = 0
+        """How many events with output came, of all answers."""
         self.dialer = Dialer(target, proxy, ca_file=ca_file, timeout_s=self.limits.connect_s)
         self._absolute = b""  # what makes a request's target absolute, for a proxy
         self._proxy_line = b""
@@ -376,20 +371,8 @@ class Client:
         line, _, rest = rest.partition(b"\r\n")
         return b"%b %b%b\r\n%b%b" % (method, self._absolute, line, self._proxy_line, rest)
 
-    def send(
-        self,
-        request: Request | bytes,
-        sample: Sample,
-        record: Callable[[Any], None],
-        *,
-        want_usage: bool = True,
-    ) -> None:
-        """Make one exchange in the calling greenlet; ``record`` gets its finished answer always.
-
-        Bare bytes are a streamed chat request.
-        """
-        if isinstance(request, bytes):
-            request = _Chat(request, want_usage)
+    def send(self, request: Request, sample: Sample, record: Callable[[Any], None]) -> None:
+        """Make one exchange in the calling greenlet; ``record`` gets its finished answer always."""
         started_ns = monotonic_ns()
         sample.due_ns = sample.due_ns or started_ns
         answer = request.answer(sample)
@@ -423,6 +406,7 @@ class Client:
                     connection.close()
                 else:
                     self._idle.append(connection)
+            self.outputs += len(answer.stamps)
             record(answer)
 
     def _take(self) -> _Connection | None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
@@ -17,6 +18,17 @@ from gateproof.loadtests.stream import Client, Limits  # noqa: E402
 from gateproof.sample import ErrorKind, Flag, Sample  # noqa: E402
 
 resumed: dict[str, int] = {}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it goes over the wire, answered by a chat stream."""
+
+    data: bytes
+
+    def answer(self, sample: Sample) -> Answer:
+        """Read the answer."""
+        return Answer(sample)
 
 
 def probe(name: str, url: str, times: int, size: int, way: dict[str, Any]) -> list[dict[str, Any]]:
@@ -42,7 +54,8 @@ def probe(name: str, url: str, times: int, size: int, way: dict[str, Any]) -> li
 
     body = b'{"pad": "' + b"x" * size + b'"}'
     for _ in range(times):
-        client.send(client.head("/chat/completions", "k", len(body)) + body, Sample(), record)
+        asked = Asked(client.head("/chat/completions", "k", len(body)) + body)
+        client.send(asked, Sample(), record)
     client.close()
     resumed[name] = client.dialer.resumed
     return rows

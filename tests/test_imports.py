@@ -25,6 +25,7 @@ LAYERS = (
         "gateproof.work",
         "gateproof.values",
         "gateproof.sampling",
+        "gateproof.calibration",
     ),
     (
         "gateproof.sse",

@@ -1,9 +1,12 @@
 """The reading of HTTP/1.1 answers, against a server that means harm."""
 
+import gc
+
 import pytest
+from gateproof.loadtests.answer import Answer
 from gateproof.loadtests.framing import MAX_BODY_BYTES, MAX_HEAD_BYTES, Broken, Response
 
-from gateproof.sample import ErrorKind
+from gateproof.sample import ErrorKind, Sample
 
 INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
@@ -84,3 +87,23 @@ def test_body_has_a_limit(*, chunked: bool) -> None:
         response.feed(data, 0)
     with pytest.raises(Broken):
         response.feed(data, 0)
+
+
+def test_no_cycles() -> None:
+    """An answer that is over is freed at once: a collection of cycles would stop all streams."""
+    data = b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n'
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
+    cut = data[:-9]
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            for part in (data, cut):
+                answer = Answer(Sample())
+                answer.feed(part, 1)
+                answer.eof(2)
+                assert answer.finished
+        del answer
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

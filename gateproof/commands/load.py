@@ -118,7 +118,7 @@ def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
 
 def _load_run(folder: Path, target: Target, plan: LoadPlan, args: argparse.Namespace) -> LoadRun:
     allowed = [*args.allow_origin, *([target.origin] if target.load_allowed else [])]
-    return LoadRun(plan, folder, target.key_env, tuple(allowed))
+    return LoadRun(plan, folder, target.key_env, tuple(allowed), calibrate=not args.no_calibration)
 
 
 def _status(summary: LoadSummary, folder: Path) -> tuple[int, str]:
