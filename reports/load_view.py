@@ -170,7 +170,9 @@ def _window(summary: Mapping[str, Any]) -> str:
     seconds = window.get("seconds")
     said = f"Measured over {text(seconds)} s" if number(seconds) else ""
     warm_up = window.get("warm_up")
-    return f"{said}; {warm_up}." if said and warm_up else said and f"{said}."
+    return (
+        f"{said}; {warm_up}, and shaded in the charts." if said and warm_up else said and f"{said}."
+    )
 
 
 def _figures(metrics: Mapping[str, Any], says: Mapping[str, Any]) -> tuple[Figure, ...]:

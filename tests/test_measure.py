@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
@@ -99,8 +101,11 @@ def test_known_run(tmp_path: Path) -> None:
 
 
 def test_summary_is_json(tmp_path: Path) -> None:
-    """The summary is made of plain JSON types and names its schema first."""
-    got = _run(tmp_path).as_json()
+    """The summary is made of plain JSON types, names its schema first, and keeps to it."""
+    work = [{"kind": "chat-stream"}, {"kind": "chat"}]
+    got = _run(tmp_path, plan={"work": work, "slos": {"ttft_ms": 99.0}}).as_json()
+    text = (files("gateproof.reports") / "schemas" / "load.schema.json").read_text("utf-8")
+    jsonschema.Draft202012Validator(json.loads(text)).validate(got)
 
     assert json.loads(json.dumps(got, allow_nan=False)) == got
     assert next(iter(got.items())) == ("schema", "gateproof.load/1")
