@@ -20,7 +20,7 @@ The JSON form of a ``LoadSummary`` (``as_json``)::
     window            {"from_s", "to_s", "seconds", "warm_up": one sentence on what is cut off}
     notes             [sentence]
     requests          {"due", "answered", "clean", "flawed", "failed", "unfinished", "warm_up",
-                      "cool_down", "reused", "retried", "delayed"}
+                      "cool_down", "reused", "retried", "delayed", "never_sent"}
     failed            {"share", "ci"}: failed of those that came to an end
     errors, findings  [{"kind", "says", "count", "statuses"}], most frequent first
     tokens            {"prompt", "completion", "reasoning", "deltas", "compared", "differ"}
@@ -286,6 +286,7 @@ def _part(samples: Samples, window: _Window, plan: LoadPlan, *, whole: bool) -> 
             "reused": int((rows["flags"] & int(Flag.REUSED) != 0).sum()),
             "retried": int((rows["flags"] & int(Flag.RETRIED) != 0).sum()),
             "delayed": int((rows["flags"] & int(Flag.DELAYED) != 0).sum()),
+            "never_sent": _never_sent(rows),
         },
         "failed": {
             "share": round(failed / came, 6) if came else None,
@@ -319,6 +320,12 @@ def _part(samples: Samples, window: _Window, plan: LoadPlan, *, whole: bool) -> 
         "distributions": distributions,
         "histograms": histograms,
     }
+
+
+def _never_sent(rows: NDArray[np.void]) -> int:
+    """Count the arrivals that still waited under a cap when the load ended."""
+    waited = (rows["error"] == ErrorKind.UNFINISHED) & (rows["flags"] & int(Flag.DELAYED) != 0)
+    return int((waited & (rows["end_us"] == 0)).sum())
 
 
 def _works(samples: Samples, window: _Window, plan: LoadPlan) -> tuple[dict[str, Any], ...]:
@@ -402,9 +409,13 @@ def _notes(part: Mapping[str, Any]) -> tuple[str, ...]:
     requests, tokens, ttft = part["requests"], part["tokens"], part["metrics"]["ttft_ms"]
     notes = []
     if requests["delayed"]:
+        lost = requests["never_sent"]
+        less = (
+            f" {lost} of them were never sent: less load was put on than planned." if lost else ""
+        )
         notes.append(
             f"The cap on concurrency delayed {requests['delayed']} of {requests['due']} arrivals; "
-            "times from due contain that wait."
+            f"times from due contain that wait.{less}"
         )
     if requests["unfinished"]:
         notes.append(
