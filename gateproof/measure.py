@@ -67,6 +67,7 @@ from gateproof.latency import (
     METRIC_SAYS,
     US_PER_MS,
     Gaps,
+    abandoned,
     gaps,
     metrics,
     stalls,
@@ -286,7 +287,7 @@ def _part(samples: Samples, window: _Window, plan: LoadPlan, *, whole: bool) -> 
             "reused": int((rows["flags"] & int(Flag.REUSED) != 0).sum()),
             "retried": int((rows["flags"] & int(Flag.RETRIED) != 0).sum()),
             "delayed": int((rows["flags"] & int(Flag.DELAYED) != 0).sum()),
-            "never_sent": _never_sent(rows),
+            "never_sent": int(abandoned(rows).sum()),
         },
         "failed": {
             "share": round(failed / came, 6) if came else None,
@@ -320,12 +321,6 @@ def _part(samples: Samples, window: _Window, plan: LoadPlan, *, whole: bool) -> 
         "distributions": distributions,
         "histograms": histograms,
     }
-
-
-def _never_sent(rows: NDArray[np.void]) -> int:
-    """Count the arrivals that still waited under a cap when the load ended."""
-    waited = (rows["error"] == ErrorKind.UNFINISHED) & (rows["flags"] & int(Flag.DELAYED) != 0)
-    return int((waited & (rows["end_us"] == 0)).sum())
 
 
 def _works(samples: Samples, window: _Window, plan: LoadPlan) -> tuple[dict[str, Any], ...]:

@@ -200,6 +200,25 @@ def test_goodput_counts_requests_inside_all_slos(tmp_path: Path) -> None:
     }
 
 
+def test_goodput_counts_what_never_came_in_time(tmp_path: Path) -> None:
+    """An arrival that was never sent, or cut off, is outside once it had waited beyond an SLO."""
+
+    def held(number: int, sample: Sample) -> None:
+        if number >= 150:
+            sample.sent_ns, sample.error = sample.due_ns, ErrorKind.UNFINISHED
+            sample.flags = Flag.DELAYED
+            sample.first_byte_ns = sample.first_event_ns = sample.first_token_ns = 0
+            sample.end_ns = START + 10 * S
+
+    got = _run(tmp_path, held, plan={"slos": {"ttft_ms": 500}}, streams=lambda number: number < 150)
+    assert got.goodput is not None
+
+    # Those due in the last half second may still have come in time: they are not counted.
+    assert (got.goodput["good"], got.goodput["n"]) == (130, 170)
+    assert got.requests["never_sent"] == 50
+    assert got.metrics["wait_ms"].n == 130
+
+
 def _cut(_number: int, sample: Sample) -> None:
     sample.error = ErrorKind.CUT
 
@@ -233,7 +252,7 @@ def test_late_sends_are_invalid_unless_a_cap_delayed_them(tmp_path: Path) -> Non
         late(number, sample)
         sample.flags = Flag.DELAYED
         if number >= 190:  # as arrivals that were given up at the end are recorded
-            sample.error, sample.end_ns = ErrorKind.UNFINISHED, sample.sent_ns
+            sample.error, sample.sent_ns = ErrorKind.UNFINISHED, sample.due_ns
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
