@@ -1,8 +1,9 @@
 """What a load run's answers were worth: the share inside all SLOs, and what they cost.
 
 Rules. Goodput is judged from due, since that is what a user waits. A request that failed is
-outside; one that the end of the run cut off is not counted. An SLO about tokens does not bind an
-answer that came in one piece. Money is decimal: whole nano-dollars from the target's own cost
+outside; one that the end of the run cut off is outside when it had taken longer than an SLO by
+then, sent or not, and else is not counted. An SLO about tokens does not bind an answer that came in
+one piece. Money is decimal: whole nano-dollars from the target's own cost
 fields, else from the operator's price table, and which of them is said.
 """
 
@@ -20,6 +21,7 @@ from gateproof.sample import NEVER, NO_COST, ErrorKind
 __all__ = ["cost", "goodput"]
 
 _OF_TOKENS: Final = ("ttft_ms", "content_ms", "tpot_ms")
+_OF_WAITING: Final = ("ttft_ms", "content_ms", "e2e_ms")
 _MILLION: Final = 10**6
 
 
@@ -27,7 +29,6 @@ def goodput(rows: NDArray[np.void], slos: Mapping[str, float], seconds: float) -
     """Count the requests inside all SLOs; None without any SLO."""
     if not slos:
         return None
-    rows = where(rows, rows["error"] != ErrorKind.UNFINISHED)
     tokens = np.maximum(token_count(rows) - 1, 1)
     first = first_us(rows)
     wait_ms = np.maximum(rows["sent_ns"] - rows["due_ns"], 0) / NS_PER_MS
@@ -38,21 +39,27 @@ def goodput(rows: NDArray[np.void], slos: Mapping[str, float], seconds: float) -
         "tpot_ms": (last.astype(np.float64) - first) / US_PER_MS / tokens,
         "e2e_ms": wait_ms + rows["end_us"] / US_PER_MS,
     }
-    answered = rows["error"] == ErrorKind.NONE
+    answered, unfinished = rows["error"] == ErrorKind.NONE, rows["error"] == ErrorKind.UNFINISHED
     whole = answered & (first == NEVER)  # a stream without a token is an error
-    inside = {
-        name: answered & ((values[name] <= limit) | (whole & (name in _OF_TOKENS)))
-        for name, limit in slos.items()
-    }
+    plain = np.isin(rows["work"], np.unique(rows["work"][whole]))  # work without tokens to time
+    inside, late = {}, np.zeros(len(rows), bool)
+    for name, limit in slos.items():
+        inside[name] = answered & ((values[name] <= limit) | (whole & (name in _OF_TOKENS)))
+        # What had not come when the run ended had taken at least as long as until then.
+        if name in _OF_WAITING:
+            so_far = np.minimum(values[name], values["e2e_ms"])
+            late |= unfinished & (so_far > limit) & ~(plain & (name in _OF_TOKENS))
+    counted = ~unfinished | late
     good = int(np.logical_and.reduce(list(inside.values())).sum())
+    n = int(counted.sum())
     return {
         "slos": dict(slos),
-        "n": len(rows),
+        "n": n,
         "good": good,
-        "share": round(good / len(rows), 6) if len(rows) else None,
-        "ci": _rounded(share_interval(good, len(rows))),
+        "share": round(good / n, 6) if n else None,
+        "ci": _rounded(share_interval(good, n)),
         "per_s": round(good / seconds, 4),
-        "missed": {name: int(len(rows) - hit.sum()) for name, hit in inside.items()},
+        "missed": {name: int((counted & ~hit).sum()) for name, hit in inside.items()},
     }
 
 

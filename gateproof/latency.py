@@ -12,13 +12,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gateproof.sample import NEVER, ErrorKind
+from gateproof.sample import NEVER, ErrorKind, Flag
 
 __all__ = [
     "METRIC_SAYS",
     "NS_PER_MS",
     "US_PER_MS",
     "Gaps",
+    "abandoned",
     "blocks",
     "first_us",
     "gaps",
@@ -91,6 +92,15 @@ def _ms(us: NDArray[Any]) -> NDArray[np.float64]:
 def first_us(rows: NDArray[np.void]) -> NDArray[np.uint32]:
     """Give the first output of any kind; NEVER sorts last, so the minimum is right."""
     return np.asarray(np.minimum(rows["first_token_us"], rows["first_reasoning_us"]), np.uint32)
+
+
+def abandoned(rows: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Tell which arrivals still waited under a cap when the load ended, and were never sent.
+
+    ``sent_ns`` of these is when they were due, and ``end_us`` how long they had waited.
+    """
+    waited = (rows["error"] == ErrorKind.UNFINISHED) & (rows["flags"] & int(Flag.DELAYED) != 0)
+    return np.asarray(waited & (rows["sent_ns"] == rows["due_ns"]), bool)
 
 
 def token_count(rows: NDArray[np.void]) -> NDArray[np.int64]:
@@ -194,7 +204,7 @@ def metrics(rows: NDArray[np.void]) -> Mapping[str, NDArray[Any]]:
         "tpot_ms": tpot,
         "e2e_ms": _ms(done["end_us"]),
         "e2e_from_due_ms": _ms(done["end_us"]) + wait_done[done["end_us"] != NEVER],
-        "wait_ms": wait,
+        "wait_ms": wait[~abandoned(seen)],
         "connect_ms": seen["connect_us"][seen["connect_us"] > 0] / US_PER_MS,
         "stream_tokens_per_s": 1000.0 / tpot[tpot > 0],
     }

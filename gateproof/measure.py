@@ -20,7 +20,8 @@ The JSON form of a ``LoadSummary`` (``as_json``)::
     window            {"from_s", "to_s", "seconds", "warm_up": one sentence on what is cut off}
     notes             [sentence]
     requests          {"due", "answered", "clean", "flawed", "failed", "unfinished", "warm_up",
-                      "cool_down", "reused", "retried", "delayed", "shown", "waited"}
+                      "cool_down", "reused", "retried", "delayed", "never_sent", "shown",
+                      "waited"}
     failed            {"share", "ci"}: failed of those that came to an end
     errors, findings  [{"kind", "says", "count", "statuses"}], most frequent first
     tokens            {"prompt", "completion", "reasoning", "deltas", "compared", "differ"}
@@ -69,6 +70,7 @@ from gateproof.latency import (
     METRIC_SAYS,
     US_PER_MS,
     Gaps,
+    abandoned,
     gaps,
     metrics,
     stalls,
@@ -288,6 +290,7 @@ def _part(samples: Samples, window: _Window, plan: LoadPlan, *, whole: bool) -> 
             "reused": int((rows["flags"] & int(Flag.REUSED) != 0).sum()),
             "retried": int((rows["flags"] & int(Flag.RETRIED) != 0).sum()),
             "delayed": int((rows["flags"] & int(Flag.DELAYED) != 0).sum()),
+            "never_sent": int(abandoned(rows).sum()),
             **references(rows),
         },
         "failed": {
@@ -406,9 +409,13 @@ def _notes(part: Mapping[str, Any]) -> tuple[str, ...]:
     requests, tokens, ttft = part["requests"], part["tokens"], part["metrics"]["ttft_ms"]
     notes = []
     if requests["delayed"]:
+        lost = requests["never_sent"]
+        less = (
+            f" {lost} of them were never sent: less load was put on than planned." if lost else ""
+        )
         notes.append(
             f"The cap on concurrency delayed {requests['delayed']} of {requests['due']} arrivals; "
-            "times from due contain that wait."
+            f"times from due contain that wait.{less}"
         )
     if requests["unfinished"]:
         notes.append(

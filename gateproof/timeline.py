@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateproof.interval import at_share
-from gateproof.latency import US_PER_MS, blocks, first_us, stamps_of, token_count, where
+from gateproof.latency import US_PER_MS, abandoned, blocks, first_us, stamps_of, token_count, where
 from gateproof.sample import NEVER, ErrorKind, Samples
 
 __all__ = ["series", "tokens_between"]
@@ -90,8 +90,8 @@ def series(
     ttfts = grouped(rows["due_ns"][has_first], first[has_first] / US_PER_MS)
     late = grouped(lag[0], lag[1])
     middles = start_ns + (np.arange(bins) * bin_s * 10**9) + bin_s * 5 * 10**8
-    begun = np.searchsorted(np.sort(rows["sent_ns"]), middles)
-    over = np.searchsorted(np.sort(end_at), middles)
+    begun = np.searchsorted(np.sort(rows["sent_ns"][~abandoned(rows)]), middles)
+    over = np.searchsorted(np.sort(end_at[~abandoned(ended)]), middles)
     return {
         "bin_s": bin_s,
         "t_s": [index * bin_s for index in range(bins)],

@@ -98,8 +98,14 @@ def stimulus(
 
 
 def _planned(plan: LoadPlan, from_s: float, to_s: float) -> float | None:
-    """Give how many arrivals were to be expected in a span."""
+    """Give how many arrivals were to be expected in a span; None when the plan does not tell.
+
+    It does not where an arrival begins a conversation: when its later turns are due is the answers'
+    doing.
+    """
     if plan.arrivals not in ("constant", "poisson", "gamma"):
+        return None
+    if any("turns" in table for table in plan.work):
         return None
     step_s = (to_s - from_s) / _STEPS
     shape = plan.shape
@@ -154,14 +160,17 @@ def verdict(
     )
     if delivered is not None:
         limits.append(
-            _limit(
-                "arrivals off the plan",
-                "%",
-                round(100 * delivered["tolerance"], 2),
-                round(100 * abs(delivered["off"]), 2),
-                f"{delivered['due']} of {delivered['planned']:g} planned arrivals came due: "
-                "another load than the planned one was put on the target",
-            )
+            {
+                **_limit(
+                    "arrivals off the plan",
+                    "%",
+                    round(100 * delivered["tolerance"], 2),
+                    round(100 * abs(delivered["off"]), 2),
+                    f"{delivered['due']} of {delivered['planned']:g} planned arrivals came due: "
+                    "with more or fewer, the load is not the one that was asked for",
+                ),
+                "so": "another load than the planned one was put on the target",
+            }
         )
     limits += [dict(row) for row in calibrated]
     reasons = [_reason(row) for row in limits if not row["ok"]]
@@ -194,7 +203,7 @@ def _reason(row: Mapping[str, Any]) -> str:
         return f"{row['name']} was not recorded, so the generator's own error is unknown"
     return (
         f"{row['name']} is {row['got']:.3g} {row['unit']}, over its limit of {row['limit']:.3g}: "
-        f"the generator was a bottleneck; {row.get('change') or _CHANGE}"
+        f"{row.get('so') or 'the generator was a bottleneck'}; {row.get('change') or _CHANGE}"
     )
 
 

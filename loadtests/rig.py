@@ -266,7 +266,7 @@ class Rig:
         sample.number = self.recorder.started
         self.recorder.started += 1
         answer = self._workload.request(sample.number).answer(sample)
-        answer.fail(ErrorKind.UNFINISHED, "never sent", due_ns)
+        answer.fail(ErrorKind.UNFINISHED, "never sent", monotonic_ns())
         self.recorder.record(answer)
 
     def stopping(self) -> None:

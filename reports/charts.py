@@ -205,7 +205,7 @@ def _histogram(distribution: Mapping[str, Any], name: str, what: str) -> Chart |
     x = alt.X("x:Q", title="ms (logarithmic)", scale=alt.Scale(type="log", nice=False))
     spec = alt.layer(
         base.mark_rect(color=FIRST).encode(
-            x=x, x2="x2:Q", y=alt.Y("y:Q", title=f"% of {what}"), y2=alt.datum(0)
+            x=x, x2="x2:Q", y=alt.Y("y:Q", title="% of gaps"), y2=alt.datum(0)
         ),
         _bands(alt, bars, x),
     )

@@ -15,10 +15,21 @@ from gateproof.loadtext import interval
 
 from .values import mapping, number, text
 
-__all__ = ["WORK_COLUMNS", "Card", "cards", "facts_of", "failures_said", "work_row"]
+__all__ = [
+    "CALIBRATION_COLUMNS",
+    "WORK_COLUMNS",
+    "Card",
+    "calibration_rows",
+    "cards",
+    "facts_of",
+    "failures_said",
+    "work_row",
+]
 
 WORK_COLUMNS = ("Work", "due", "answered", "failed", "TTFT p50", "TTFT p95", "ITL p95", "TPOT p50",
                 "end to end p50", "end to end p95", "goodput", "tokens/s", "USD")  # fmt: skip
+CALIBRATION_COLUMNS = ("Calibration", "streams", "chunks/s", "time stamp p50", "time stamp p99",
+                       "time stamp max", "TTFT p99", "gap p99", "CPU")  # fmt: skip
 _EXAMPLES = 2  # of what failures of a kind said
 _FILES = 64  # files of failures that are looked into, one a worker
 _LINES = 200  # of each
@@ -153,6 +164,31 @@ def _split(metrics: Mapping[str, Any]) -> str:
         f"{max(1 - after / ttft, 0):.0%} of the mean TTFT passed before the first byte, "
         f"{text(after)} ms of {text(ttft)} ms after it"
     )
+
+
+def calibration_rows(calibration: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """Give the generator's own errors, as measured on this machine, by ``CALIBRATION_COLUMNS``."""
+    made = []
+    for time in ("before", "after"):
+        run = mapping(calibration.get(time))
+        if not run:
+            continue
+
+        def error(name: str, rank: str, run: Mapping[str, Any] = run) -> str:
+            return text(mapping(run.get(f"{name}_error_ms")).get(rank))
+
+        made.append(
+            (
+                f"{time} the load",
+                text(run.get("streams")),
+                text(run.get("chunks_per_s")),
+                *(error("stamp", rank) for rank in ("p50", "p99", "max")),
+                error("ttft", "p99"),
+                error("itl", "p99"),
+                text(run.get("cpu_share")),
+            )
+        )
+    return tuple(made)
 
 
 def failures_said(run_folder: Path | None, folder: str) -> Mapping[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from typing import Any
 from gateproof.loadtext import headline, interval
 from gateproof.summary import told
 
-from .load_parts import Card, cards, facts_of, failures_said, work_row
+from .load_parts import Card, calibration_rows, cards, facts_of, failures_said, work_row
 from .values import mapping, number, numbers, rows_of, text
 
 __all__ = ["Figure", "LoadView", "load_view", "mapping", "number", "numbers", "rows_of"]
@@ -91,6 +91,7 @@ class LoadView:
     said: Mapping[str, tuple[str, ...]]
     findings: tuple[Mapping[str, Any], ...]
     generator: tuple[tuple[str, str], ...]
+    calibration: tuple[tuple[str, ...], ...]
     summary: Mapping[str, Any]
 
 
@@ -131,6 +132,7 @@ def load_view(row: Mapping[str, Any], serial: int, run_folder: Path | None = Non
         errors=tuple(mapping(item) for item in rows_of(summary.get("errors"))),
         findings=tuple(mapping(item) for item in rows_of(summary.get("findings"))),
         generator=_generator(mapping(summary.get("generator"))),
+        calibration=calibration_rows(mapping(summary.get("calibration"))),
         summary=summary,
     )
 
@@ -170,7 +172,9 @@ def _window(summary: Mapping[str, Any]) -> str:
     seconds = window.get("seconds")
     said = f"Measured over {text(seconds)} s" if number(seconds) else ""
     warm_up = window.get("warm_up")
-    return f"{said}; {warm_up}." if said and warm_up else said and f"{said}."
+    return (
+        f"{said}; {warm_up}, and shaded in the charts." if said and warm_up else said and f"{said}."
+    )
 
 
 def _figures(metrics: Mapping[str, Any], says: Mapping[str, Any]) -> tuple[Figure, ...]:

@@ -153,7 +153,7 @@ def make_report(
         run=run,
         sentence=sentence(counts, run.loads, labs_done(run)),
         invalid=invalid_line(run.loads),
-        tone=_tone(counts) or ("bad" if invalid_line(run.loads) else ""),
+        tone=_tone(counts, invalid=bool(invalid_line(run.loads))),
         counts={name: counts[name] for name in ORDER if counts[name]},
         case_counts=dict(
             Counter(shown_verdict(row) for row in run.results if row["check"] not in others)
@@ -169,8 +169,8 @@ def make_report(
     )
 
 
-def _tone(counts: Mapping[str, int]) -> str:
-    if any(counts.get(name) for name in ("error", "fail", "untestable")):
+def _tone(counts: Mapping[str, int], *, invalid: bool) -> str:
+    if invalid or any(counts.get(name) for name in ("error", "fail", "untestable")):
         return "bad"
     return "good" if any(counts.get(name) for name in TESTED) else ""
 

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
@@ -99,8 +101,11 @@ def test_known_run(tmp_path: Path) -> None:
 
 
 def test_summary_is_json(tmp_path: Path) -> None:
-    """The summary is made of plain JSON types and names its schema first."""
-    got = _run(tmp_path).as_json()
+    """The summary is made of plain JSON types, names its schema first, and keeps to it."""
+    work = [{"kind": "chat-stream"}, {"kind": "chat"}]
+    got = _run(tmp_path, plan={"work": work, "slos": {"ttft_ms": 99.0}}).as_json()
+    text = (files("gateproof.reports") / "schemas" / "load.schema.json").read_text("utf-8")
+    jsonschema.Draft202012Validator(json.loads(text)).validate(got)
 
     assert json.loads(json.dumps(got, allow_nan=False)) == got
     assert next(iter(got.items())) == ("schema", "gateproof.load/1")
@@ -195,6 +200,25 @@ def test_goodput_counts_requests_inside_all_slos(tmp_path: Path) -> None:
     }
 
 
+def test_goodput_counts_what_never_came_in_time(tmp_path: Path) -> None:
+    """An arrival that was never sent, or cut off, is outside once it had waited beyond an SLO."""
+
+    def held(number: int, sample: Sample) -> None:
+        if number >= 150:
+            sample.sent_ns, sample.error = sample.due_ns, ErrorKind.UNFINISHED
+            sample.flags = Flag.DELAYED
+            sample.first_byte_ns = sample.first_event_ns = sample.first_token_ns = 0
+            sample.end_ns = START + 10 * S
+
+    got = _run(tmp_path, held, plan={"slos": {"ttft_ms": 500}}, streams=lambda number: number < 150)
+    assert got.goodput is not None
+
+    # Those due in the last half second may still have come in time: they are not counted.
+    assert (got.goodput["good"], got.goodput["n"]) == (130, 170)
+    assert got.requests["never_sent"] == 50
+    assert got.metrics["wait_ms"].n == 130
+
+
 def _cut(_number: int, sample: Sample) -> None:
     sample.error = ErrorKind.CUT
 
@@ -227,6 +251,8 @@ def test_late_sends_are_invalid_unless_a_cap_delayed_them(tmp_path: Path) -> Non
     def capped(number: int, sample: Sample) -> None:
         late(number, sample)
         sample.flags = Flag.DELAYED
+        if number >= 190:  # as arrivals that were given up at the end are recorded
+            sample.error, sample.sent_ns = ErrorKind.UNFINISHED, sample.due_ns
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -235,6 +261,7 @@ def test_late_sends_are_invalid_unless_a_cap_delayed_them(tmp_path: Path) -> Non
     assert "late sends p99 is 31 ms" in by_generator.verdict["reasons"][0]
     assert by_cap.valid
     assert "The cap on concurrency delayed 179 of 179" in by_cap.notes[0]
+    assert "10 of them were never sent" in by_cap.notes[0]
 
 
 def test_cost_is_exact(tmp_path: Path) -> None:

@@ -390,3 +390,50 @@ def test_code_span_holds_its_text() -> None:
     """A code span has more back quotes around it than within."""
     assert _code("a`b``c") == "``` a`b``c ```"
     assert json.dumps(_code("x|y")) == '"`x\\\\|y`"'
+
+
+def test_load_tells_what_failures_said(tmp_path: Path) -> None:
+    """What failures said is shown by kind, a little of it, and only from inside the run folder."""
+    place = tmp_path / "run" / "load" / "chat"
+    place.mkdir(parents=True)
+    rows = [{"kind": "cut", "says": f"ended at byte {number}"} for number in range(5)]
+    text = "".join(json.dumps(row) + "\n" for row in rows) + "torn {"
+    (place / "failures.1.jsonl").write_text(text)
+    view = load_view({"folder": "load/chat", "summary": {}}, 0, tmp_path / "run")
+    outside = load_view({"folder": "../run/load/chat", "summary": {}}, 0, tmp_path / "run" / "load")
+
+    assert view.said["cut"] == ("ended at byte 0", "ended at byte 1")
+    assert outside.said == {}
+
+
+def test_load_tells_works_calibration_and_facts() -> None:
+    """Kinds of work, the generator's calibration, tokens, stalls and cost stand in the load."""
+    error = {"p50": 0.01, "p99": 0.05, "max": 1.5}
+    summary = {
+        **load_summary(),
+        "works": [{"name": "tools", "requests": {"due": 9, "answered": 8, "failed": 1},
+                   "goodput": {"share": 0.5}, "cost": {"usd": "0.001"}}],
+        "calibration": {"before": {"streams": 50, "stamp_error_ms": error}, "after": None},
+        "tokens": {"prompt": 5, "completion": 70, "reasoning": 10, "deltas": 60, "differ": 1,
+                   "compared": 8},
+        "stalls": {"count": 2, "streams": 1, "of_streams": 8, "longest_ms": 3020.0},
+        "cost": {"usd": "0.25", "says": "as the answers say"},
+        "stimulus": {"due": 99, "planned": 100.0},
+        "failed": {"share": 0.02, "ci": [0.01, 0.04]},
+    }  # fmt: skip
+    view = load_view({"scenario": "mixed", "summary": summary}, 0)
+    facts = dict(view.facts)
+
+    assert view.works == (
+        ("tools", "9", "8", "1", "-", "-", "-", "-", "-", "-", "50.0%", "-", "0.001"),
+    )
+    assert [row[:6] for row in view.calibration] == [
+        ("before the load", "50", "-", "0.010", "0.050", "1.50")
+    ]
+    assert facts["tokens by usage"].startswith("5 in, 70 out, of them 10 reasoning; 60 events")
+    assert facts["stalls"].startswith("2 in 1 of 8 streams, the longest 3,020 ms")
+    assert facts["cost"] == "0.25 USD in all, as the answers say"
+    assert facts["load delivered"] == "99 arrivals of 100.0 planned"
+    assert ("failed", "2.0%", "[1.0% – 4.0%]") in [
+        (card.name, card.value, card.within) for card in view.cards
+    ]
