@@ -59,6 +59,7 @@ LAYERS = (
     ("gateproof.dialects", "gateproof.suite", "gateproof.run", "gateproof.likeness"),
     ("gateproof.client",),
     ("gateproof.probe", "gateproof.record", "gateproof.bundled", "gateproof.loadrun"),
+    ("gateproof.kneerun",),
     ("gateproof.conform", "gateproof.report", "gateproof.summary"),
     ("gateproof.plugin", "gateproof.prove", "gateproof.underload"),
     ("gateproof.commands",),
