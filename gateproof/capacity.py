@@ -8,9 +8,9 @@ followed, repeated and tested without a server; ``find_knee`` says what any step
 Rules. A level holds when the share of its requests inside all SLOs (goodput) is at least the wanted
 one, after a falling fit over all levels (``gateproof.falling``): goodput cannot truly rise with the
 load. The interval runs from the highest level that holds with 97.5 % probability to the lowest that
-breaks with as much; where the arrivals came out slower or faster than asked, the end moves to what
-came. An end that no step supports is ``None``, never a guess. A step in which the generator was the
-bottleneck is no evidence; when it happens twice at one level, the search stops there.
+breaks with as much; an end moves as far as the arrivals that speak for it came out slower or faster
+than asked. An end that no step supports is ``None``, never a guess. A step in which the generator
+was the bottleneck is no evidence; when it happens twice at one level, the search stops there.
 It needs the standard library only, because the generator reads scenario files too.
 """
 
@@ -278,8 +278,11 @@ def find_knee(search: Search, steps: Sequence[Step], stop: Stop) -> Knee:
     need = CONFIDENCE if holds is None or breaks is None else _SURE
     surely = [level for level in levels if level.holds >= need]
     surely_not = [level for level in levels if level.holds <= 1 - need]
-    low = min(surely[-1].level, surely[-1].offered) if surely else None
-    high = max(surely_not[0].level, surely_not[0].offered) if surely_not else None
+    low = high = None
+    if surely:
+        low = surely[-1].level * min(_came(levels, surely[-1], holds), 1)
+    if surely_not:
+        high = surely_not[0].level * max(_came(levels, breaks, surely_not[0]), 1)
     estimate = None
     if holds is not None and breaks is not None:
         # Where the fit crosses the wanted share, by ratio between the two levels.
@@ -328,6 +331,19 @@ def replicas(search: Search, knee: Knee, rate_per_s: float) -> Replicas:
         "spreads evenly, and that they share no bottleneck."
     )
     return Replicas(rate_per_s, room, count, says)
+
+
+def _came(levels: Sequence[Level], first: Level | None, last: Level | None) -> float:
+    """Tell how much of what was asked for really arrived, in the steps from one level to another.
+
+    They are the steps that speak for an end of the interval: those between it and the knee.
+    """
+    if first is None or last is None:
+        return 1.0
+    low, high = sorted((first.level, last.level))
+    speak = [level for level in levels if low <= level.level <= high]
+    came = sum(level.offered / level.level * level.steps for level in speak)
+    return came / sum(level.steps for level in speak)
 
 
 def _answered(steps: Sequence[Step], level: float) -> float | None:

@@ -163,6 +163,12 @@ def _load_options(verb: argparse.ArgumentParser) -> None:
     for option in OPTIONS:
         says = option.says.replace("%", "%%")
         group.add_argument(option.flag, dest=option.dest, metavar=option.metavar, help=says)
+    verb.add_argument(
+        "--for-rate",
+        type=_rate,
+        metavar="R",
+        help="of a search: how many replicas so many requests a second need",
+    )
 
 
 def _audit_load_options(audit: argparse.ArgumentParser) -> None:
@@ -225,6 +231,16 @@ def _positive(text: str) -> int:
     value = int(text) if text.isascii() and text.isdigit() else 0
     if not 1 <= value <= 100_000:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 100000")
+    return value
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return value
 
 

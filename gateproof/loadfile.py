@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateproof import values
 from gateproof.address import check_variable
 from gateproof.budget import budget_of, parse_budget
+from gateproof.capacity import parse_search
 from gateproof.errors import UsageError, unknown_name
 from gateproof.plan import ARRIVALS, SLO_NAMES, LoadPlan, Stage, parse_slos
 from gateproof.sampling import parse_sampling
@@ -145,6 +146,8 @@ def plan_of(scenario: LoadScenario | str, *, target: str, model: str, **override
             _heighten(settings, key, overrides.pop(key), scenario.place)
         elif key in overrides and other in settings and "arrivals" in overrides:
             settings.pop(other)  # another model of load was asked for, with its own level
+    if "search" in overrides:  # key by key, over the file's own table
+        overrides["search"] = {**settings.get("search", {}), **overrides["search"]}
     settings |= overrides
     for key in _FILES & settings.keys():
         settings[key] = str(Path(settings.get("base", ""), settings[key]).resolve())
@@ -329,6 +332,13 @@ def _proxy(value: Any, place: str) -> str:
     return str(value)
 
 
+def _search(value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{place} is not a table.", "Write [search].")
+    parse_search(value, place)
+    return value
+
+
 def _budget(value: Any, place: str) -> dict[str, Any]:
     return budget_of(value, place).as_table()
 
@@ -364,6 +374,7 @@ _KEYS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "prices": values.numbers(("prompt", "completion"), "price", values.number(1e9)),
     "budget": _budget,
     "sampling": lambda value, place: dataclasses.asdict(parse_sampling(value, place)),
+    "search": _search,
 }
 
 
@@ -428,6 +439,11 @@ def _as_text(text: str) -> str:
     return text
 
 
+def _as_table(text: str) -> dict[str, Any]:
+    parts = (part.partition("=") for part in text.split(",") if part.strip())
+    return {name.strip(): _as_number(value.strip()) for name, _, value in parts}
+
+
 OPTIONS: Final = (
     Option("--users", "users", "N", "closed model: how many users", _as_number),
     Option("--rate", "rate_per_s", "R", "open model: arrivals a second", _as_number),
@@ -455,6 +471,7 @@ OPTIONS: Final = (
         "--proxy-auth-env", "proxy_auth_env", "NAME", "variable with its user:password", _as_text
     ),
     Option("--ca-file", "ca_file", "FILE", "authorities instead of the system's", _as_text),
+    Option("--search", "search", "from=F,to=T,…", "keys of [search], over the file's", _as_table),
     Option(
         "--budget",
         "budget",

@@ -63,6 +63,7 @@ LAYERS = (
     ("gateproof.spending",),
     ("gateproof.client",),
     ("gateproof.probe", "gateproof.record", "gateproof.bundled", "gateproof.loadrun"),
+    ("gateproof.kneerun",),
     ("gateproof.conform", "gateproof.report", "gateproof.summary"),
     ("gateproof.plugin", "gateproof.prove", "gateproof.underload"),
     ("gateproof.commands",),

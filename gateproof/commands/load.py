@@ -11,8 +11,10 @@ from typing import Any
 
 from gateproof.budget import budget_of
 from gateproof.commands.options import target_of
+from gateproof.commands.search import BUDGET_SPENT, search_into
 from gateproof.commands.underload import broken_under_load, judge_kept
 from gateproof.errors import TargetError
+from gateproof.kneerun import check_search
 from gateproof.loadfile import load_scenario, overrides_of, plan_of, profile_settings
 from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
 from gateproof.measure import LoadSummary
@@ -26,8 +28,6 @@ from gateproof.target import Target, read_secrets
 
 __all__ = ["BUDGET_SPENT", "load_into", "load_plan", "run"]
 
-BUDGET_SPENT = 5  # the exit status of a run that its budget ended
-
 
 def run(args: argparse.Namespace) -> int:
     """Run one scenario and write its report; an invalid run ends with status 1."""
@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(target.profile)
     plan = load_plan(target, target.model("chat", profile.models), args)
     check_load(_load_run(Path(), target, plan, args))
+    if plan.search:
+        check_search(plan)
     probe(target, secrets)
     if args.out:
         folder = claim_folder(args.out)
@@ -47,8 +49,15 @@ def run(args: argparse.Namespace) -> int:
             "load", uuid.uuid4().hex[:12], target, profile, plan.seed,
             sys.argv[1:],
         )  # fmt: skip
-        summary = load_into(writer, target, plan, args)
-        status, why = _status(summary, folder / "load" / plan.scenario)
+        if plan.search:
+            place = f"load/{plan.scenario}"
+            one = _load_run(folder / place, target, plan, args)
+            found, status, why = search_into(writer, one, place, _tell, args.for_rate)
+            as_json = dict(found.summary)
+        else:
+            summary = load_into(writer, target, plan, args)
+            status, why = _status(summary, folder / "load" / plan.scenario)
+            as_json = summary.as_json()
         broken = broken_under_load(read_run(folder))
         if broken and not status:
             status, why = 1, f"{told(broken, 'promise')} broken under load"
@@ -65,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         writer.close()
     page = write_report(folder)
     if args.json:
-        sys.stdout.write(json.dumps(summary.as_json(), indent=1) + "\n")
+        sys.stdout.write(json.dumps(as_json, indent=1) + "\n")
     else:
         print_summary(read_run(folder), page)
     return status
