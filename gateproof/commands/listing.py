@@ -64,8 +64,8 @@ def _excuse(profile: Profile, requirement: Requirement, needs: list[str]) -> str
 
 
 def _asked(needs: Iterable[str]) -> frozenset[str]:
-    """Return what is needed of a profile; an upstream, keys and a login are the target's."""
-    of_target = ("upstream", "credentials")
+    """Return what is needed of a profile; an upstream, keys, a login and load are the target's."""
+    of_target = ("upstream", "credentials", "load")
     return frozenset(n for n in needs if n not in of_target and not n.startswith("plan:"))
 
 

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         writer.close()
     page = write_report(folder)
     if args.json:
-        sys.stdout.write(json.dumps(summary.as_json(), indent=1) + "\n")
+        sys.stdout.write(json.dumps(read_run(folder).loads[-1]["summary"], indent=1) + "\n")
     else:
         print_summary(read_run(folder), page)
     return status
