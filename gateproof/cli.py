@@ -164,6 +164,9 @@ def _load_options(verb: argparse.ArgumentParser) -> None:
     for option in OPTIONS:
         says = option.says.replace("%", "%%")
         group.add_argument(option.flag, dest=option.dest, metavar=option.metavar, help=says)
+    verb.add_argument(
+        "--verbose", action="store_true", help="tell the progress where no terminal is, too"
+    )
 
 
 def _run_options(verb: argparse.ArgumentParser) -> None:

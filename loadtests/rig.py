@@ -105,6 +105,7 @@ class Rig:
         self._meter = None
         if plan.budget:
             self._meter = Meter(budget_of(plan.budget, "The budget"), plan.prices)
+            self.recorder.meter = self._meter
         self._witness: Witness | None = None
         if folder is not None:
             covered = {name: value for name, value in secrets.items() if value}

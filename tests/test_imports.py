@@ -60,7 +60,7 @@ LAYERS = (
     ("gateproof.client",),
     ("gateproof.probe", "gateproof.record", "gateproof.bundled", "gateproof.loadrun"),
     ("gateproof.conform", "gateproof.report", "gateproof.summary"),
-    ("gateproof.plugin", "gateproof.prove", "gateproof.underload"),
+    ("gateproof.plugin", "gateproof.prove", "gateproof.underload", "gateproof.live"),
     ("gateproof.commands",),
     ("gateproof.cli",),
     ("gateproof.__main__",),

@@ -5,13 +5,12 @@ import contextlib
 import json
 import sys
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from gateproof.commands.options import target_of
 from gateproof.commands.underload import broken_under_load, judge_kept
 from gateproof.errors import TargetError
+from gateproof.live import Live
 from gateproof.loadfile import overrides_of, plan_of, profile_settings
 from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
 from gateproof.measure import LoadSummary
@@ -79,15 +78,16 @@ def load_into(
     """
     place = f"load/{plan.scenario}"
     folder = writer.folder / place
+    live = Live(plan, verbose=getattr(args, "verbose", False))
     try:
-        summary = run_load(_load_run(folder, target, plan, args), _progress)
+        summary = run_load(_load_run(folder, target, plan, args), live.take)
     except KeyboardInterrupt:
-        _tell("")
         with contextlib.suppress(OSError, ValueError):
             writer.load(plan.scenario, place, json.loads((folder / "load.json").read_text("utf-8")))
         writer.note("The load run was interrupted; its figures are of what came until then.")
         raise
-    _tell("")
+    finally:
+        live.close()
     under = judge_kept(writer, plan.scenario, plan.model, target, _cross_talk(summary))
     row = summary.as_json()
     writer.load(plan.scenario, place, {**row, "conformance": under} if under else row)
@@ -134,18 +134,3 @@ def _status(summary: LoadSummary, folder: Path) -> tuple[int, str]:
 def _cross_talk(summary: LoadSummary) -> int:
     """Return how many answers the generator found another request's reference in."""
     return sum(row["count"] for row in summary.errors if row["kind"] == "cross-talk")
-
-
-def _progress(row: Mapping[str, Any]) -> None:
-    ttft = row.get("ttft_p50_ms")
-    shown = f", TTFT p50 {ttft:.0f} ms" if isinstance(ttft, int | float) else ""
-    _tell(
-        f"load {row['progress_s']:.0f} s: {row['active']} active, "
-        f"{row['answered']} answered, {row['failed']} failed{shown}"
-    )
-
-
-def _tell(text: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
