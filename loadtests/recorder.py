@@ -27,6 +27,7 @@ from gateproof.plan import LoadPlan
 from gateproof.sample import ErrorKind, LagWriter, SampleWriter, boot_id
 
 from .pace import Alarm
+from .page import TTFT
 from .reply import Reply
 
 if TYPE_CHECKING:
@@ -124,9 +125,7 @@ class Recorder:
         about = {"context": {}, "response_length": 0}
         if first_ns and failed is None:
             ttft_ms = (first_ns - due_ns) / 1e6
-            self._fire(
-                request_type="TTFT", name=name, response_time=ttft_ms, exception=None, **about
-            )
+            self._fire(request_type=TTFT, name=name, response_time=ttft_ms, exception=None, **about)
         self._fire(
             request_type="answer",
             name=name,

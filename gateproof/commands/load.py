@@ -114,7 +114,16 @@ def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
 
 def _load_run(folder: Path, target: Target, plan: LoadPlan, args: argparse.Namespace) -> LoadRun:
     allowed = [*args.allow_origin, *([target.origin] if target.load_allowed else [])]
-    return LoadRun(plan, folder, target.key_env, tuple(allowed))
+    page = _show_page if getattr(args, "web", False) else None
+    return LoadRun(plan, folder, target.key_env, tuple(allowed), page=page)
+
+
+def _show_page(address: str) -> None:
+    sys.stderr.write(
+        f"Locust's page: {address}\nIt stays when the load is over. Ctrl-C ends it, and the report "
+        "is written.\n"
+    )
+    sys.stderr.flush()
 
 
 def _status(summary: LoadSummary, folder: Path) -> tuple[int, str]:
