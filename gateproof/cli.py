@@ -84,11 +84,7 @@ def parser() -> argparse.ArgumentParser:
         "run a load scenario against a target",
         "gateproof load chat-open --target http://127.0.0.1:8080/v1 --rate 20 --seconds 30",
     )
-    load.add_argument("scenario", help="a name of `gateproof list loads`, or a .toml file")
-    _target_options(load)
-    load.add_argument("--out", type=Path, help="run folder, made when it is missing")
-    _load_options(load)
-    load.add_argument("--json", action="store_true", help="print the summary as JSON")
+    _of_load(load)
 
     serve = verb(
         "serve",
@@ -157,6 +153,17 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def _of_load(load: argparse.ArgumentParser) -> None:
+    load.add_argument("scenario", help="a name of `gateproof list loads`, or a .toml file")
+    _target_options(load)
+    load.add_argument("--out", type=Path, help="run folder, made when it is missing")
+    _load_options(load)
+    load.add_argument(
+        "--web", action="store_true", help="show Locust's own page on this machine; Ctrl-C ends it"
+    )
+    load.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
 def _load_options(verb: argparse.ArgumentParser) -> None:
     _calibration_option(verb)
     group = verb.add_argument_group("instead of what the scenario's file says")
@@ -168,6 +175,9 @@ def _load_options(verb: argparse.ArgumentParser) -> None:
         type=_rate,
         metavar="R",
         help="of a search: how many replicas so many requests a second need",
+    )
+    verb.add_argument(
+        "--verbose", action="store_true", help="tell the progress where no terminal is, too"
     )
 
 

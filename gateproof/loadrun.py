@@ -54,6 +54,7 @@ class LoadRun:
     key_env: str | None = None
     allowed_origins: tuple[str, ...] = ()
     calibrate: bool = False
+    page: Callable[[str], None] | None = None  # shows Locust's own page, and gets its address
 
 
 def run_load(
@@ -77,7 +78,7 @@ def run_load(
         command = [sys.executable, "-m", "locust", "-f", str(locustfile), *_arguments(run)]
         try:
             status = _generate(command, Path(empty), run, progress)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # never of a run with a page, which Ctrl-C just ends
             with contextlib.suppress(UsageError):
                 _write(measure_folder(run.out_dir), run.out_dir)
             raise
@@ -137,6 +138,8 @@ def _arguments(run: LoadRun) -> list[str]:
     flags = ["--headless", "--only-summary", "--progress", "--exit-code-on-error", "0"]
     if not run.calibrate:
         flags.append("--no-calibration")
+    if run.page is not None:  # on a free port
+        flags[:2] = ["--autostart", "--web-host=127.0.0.1", "--web-port=0"]
     return [*flags, *(f"{name}={value}" for name, value in options.items() if value is not None)]
 
 
@@ -170,15 +173,19 @@ def _generate(
             stderr=log,
             start_new_session=True,  # Ctrl-C comes to us alone, and we end it in order
         )
-        reader = threading.Thread(target=_pass_on, args=(process, log, progress), daemon=True)
+        reader = threading.Thread(
+            target=_pass_on, args=(process, log, progress, run.page), daemon=True
+        )
         reader.start()
         try:
-            status = process.wait(_longest_s(run.plan))
+            status = process.wait(None if run.page else _longest_s(run.plan))
         except subprocess.TimeoutExpired:
             status = _end(process)
         except KeyboardInterrupt:
-            _end(process)
-            raise
+            if run.page is None:
+                _end(process)
+                raise
+            status = _end(process, run.plan.drain_s + _STOP_S)  # as a page is left
         finally:
             reader.join(_STOP_S)
     return status
@@ -189,13 +196,13 @@ def _longest_s(plan: LoadPlan) -> float:
     return _START_S + math.ceil(plan.duration_s or 0.0) + 2 * plan.drain_s + _CALIBRATION_S
 
 
-def _end(process: "subprocess.Popen[bytes]") -> int:
+def _end(process: "subprocess.Popen[bytes]", patience_s: float = _STOP_S) -> int:
     """Ask the generator to stop, then make it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(_STOP_S)
+            return process.wait(patience_s)
     return process.wait()
 
 
@@ -203,6 +210,7 @@ def _pass_on(
     process: "subprocess.Popen[bytes]",
     log: Any,  # an open binary file
     progress: Callable[[Mapping[str, Any]], None] | None,
+    page: Callable[[str], None] | None,
 ) -> None:
     """Give the generator's lines of progress to the caller, and all others to the log."""
     assert process.stdout is not None
@@ -213,6 +221,9 @@ def _pass_on(
                     row = json.loads(line)
                     if progress is not None:
                         progress(row)
+            elif line.startswith(b'{"page"') and page is not None:
+                with contextlib.suppress(ValueError):
+                    page(str(json.loads(line)["page"]))
             else:
                 with contextlib.suppress(ValueError):  # closed: the generator outlived its end
                     log.write(line)

@@ -18,15 +18,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic_ns
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import gevent
 
+from gateproof.histogram import Histogram
 from gateproof.plan import LoadPlan
 from gateproof.sample import ErrorKind, LagWriter, SampleWriter, boot_id
 
 from .pace import Alarm
+from .page import TTFT
 from .reply import Reply
+
+if TYPE_CHECKING:
+    from gateproof.budget import Meter
 
 __all__ = ["Recorder", "RequestFailed"]
 
@@ -73,10 +78,13 @@ class Recorder:
         self._alarm: Alarm | None = None
         self._seconds: Any = None
         self._kinds: Counter[int] = Counter()
-        self._ttfts_ns: list[int] = []
+        self._ttft = Histogram()  # of the last second
         self._answered = self._failed = self._late_max_ns = self._waits = self._waited_ns = 0
+        self._tokens = self._cpu_ns = self._cpu_at_ns = 0
         self.started = 0
         """How many requests have begun."""
+        self.meter: Meter | None = None
+        """What is spent of the budget, where there is one."""
 
     def start(self) -> None:
         """Begin: note the plan and the clocks, and start the gauge."""
@@ -108,6 +116,7 @@ class Recorder:
         if kind == ErrorKind.UNFINISHED:
             return
         first_ns = answer.stamps[0] if answer.stamps else 0
+        self._tokens += len(answer.stamps)
         failed = None
         if kind:
             self._failed += 1
@@ -115,14 +124,12 @@ class Recorder:
         else:
             self._answered += 1
             if first_ns:  # an answer in one piece has no first token
-                self._ttfts_ns.append(first_ns - due_ns)
+                self._ttft.add(first_ns - due_ns)
         name = self._titles[sample.work]
         about = {"context": {}, "response_length": 0}
         if first_ns and failed is None:
             ttft_ms = (first_ns - due_ns) / 1e6
-            self._fire(
-                request_type="TTFT", name=name, response_time=ttft_ms, exception=None, **about
-            )
+            self._fire(request_type=TTFT, name=name, response_time=ttft_ms, exception=None, **about)
         self._fire(
             request_type="answer",
             name=name,
@@ -200,29 +207,41 @@ class Recorder:
         """Write a line about this process, and put everything on the disk."""
         now_ns = monotonic_ns()
         used = resource.getrusage(resource.RUSAGE_SELF)
-        self.note(
-            kind="tick",
-            at_ns=now_ns,
-            cpu_ns=round((used.ru_utime + used.ru_stime) * 1e9),
-            rss_kb=_rss_kb(used.ru_maxrss),
-        )
+        cpu_ns = round((used.ru_utime + used.ru_stime) * 1e9)
+        self.note(kind="tick", at_ns=now_ns, cpu_ns=cpu_ns, rss_kb=_rss_kb(used.ru_maxrss))
         for file in (self._samples, self._lag):
             if file is not None:
                 file.flush()
-        ttfts = sorted(self._ttfts_ns)
-        self._ttfts_ns.clear()
         if self._progress and now_ns > self._start_ns + 10**8:
-            line = {
-                "progress_s": round((now_ns - self._start_ns) / 1e9, 1),
-                "active": self.started - self._answered - self._failed,
-                "answered": self._answered,
-                "failed": self._failed,
-                "ttft_p50_ms": round(ttfts[len(ttfts) // 2] / 1e6, 2) if ttfts else None,
-                "lag_max_ms": round(self._late_max_ns / 1e6, 2),
-            }
-            sys.stdout.write(json.dumps(line) + "\n")
-            sys.stdout.flush()
+            self._tell(now_ns, cpu_ns)
+        self._cpu_ns, self._cpu_at_ns = cpu_ns, now_ns
+        self._ttft = Histogram()
         self._late_max_ns = 0
+
+    def _tell(self, now_ns: int, cpu_ns: int) -> None:
+        """Print the line of progress: counts since the start, and the last second's TTFTs."""
+        median_ns = self._ttft.quantile(0.5)
+        line: dict[str, object] = {
+            "progress_s": round((now_ns - self._start_ns) / 1e9, 1),
+            "worker": os.getpid(),
+            "active": self.started - self._answered - self._failed,
+            "answered": self._answered,
+            "failed": self._failed,
+            "tokens": self._tokens,
+            "kinds": {
+                ErrorKind(kind).name.lower().replace("_", "-"): count
+                for kind, count in self._kinds.items()
+            },
+            "ttft_p50_ms": None if median_ns is None else round(median_ns / 1e6, 2),
+            "ttft": self._ttft.as_json(),
+            "lag_max_ms": round(self._late_max_ns / 1e6, 2),
+            "cpu_share": round((cpu_ns - self._cpu_ns) / max(now_ns - self._cpu_at_ns, 1), 2),
+        }
+        if self.meter is not None:
+            line |= {"spent_requests": self.meter.requests, "spent_tokens": self.meter.tokens}
+            line["spent_usd"] = float(self.meter.usd)
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
 
     def note(self, **row: object) -> None:
         """Append a line to the notes."""

@@ -17,6 +17,7 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from time import monotonic_ns
@@ -46,6 +47,7 @@ from gateproof.work import Lengths, Work, parse_work, titles
 from .arrivals import Arrivals
 from .calibrate import Calibrator
 from .connect import proxy_for, secret_of
+from .page import announce, count_once
 from .patience import Patience
 from .recorder import Recorder
 from .reply import Reply
@@ -106,6 +108,7 @@ class Rig:
         self._meter = None
         if plan.budget:
             self._meter = Meter(budget_of(plan.budget, "The budget"), plan.prices)
+            self.recorder.meter = self._meter
         self._witness: Witness | None = None
         if folder is not None:
             covered = {name: value for name, value in secrets.items() if value}
@@ -363,6 +366,9 @@ def serve() -> None:
         except GateproofError as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(error.exit_status)
+        count_once(environment.stats)
+        if environment.web_ui is not None and given.progress:
+            announce(environment.web_ui)
         given.num_users = given.num_users or plan.most_users
         given.spawn_rate = given.spawn_rate or given.num_users
         if given.run_time:  # the plan ends the load: exactly, and with time to drain
@@ -428,6 +434,8 @@ def _plan(environment: Any, users: int | None = None) -> LoadPlan:
     options = environment.parsed_options
     if options.plan:
         plan = LoadPlan.of(json.loads(Path(options.plan).read_text("utf-8")))
+        if users and plan.users is not None:  # as the page wants
+            plan = replace(plan, users=users)
     else:
         if not options.scenario:
             raise UsageError(

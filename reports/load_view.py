@@ -14,6 +14,7 @@ from gateproof.loadtext import headline, interval
 from gateproof.summary import told
 
 from .load_parts import Card, calibration_rows, cards, facts_of, failures_said, work_row
+from .underload_view import UnderLoadView
 from .values import mapping, number, numbers, rows_of, text
 
 __all__ = ["Figure", "LoadView", "load_view", "mapping", "number", "numbers", "rows_of"]
@@ -93,6 +94,7 @@ class LoadView:
     generator: tuple[tuple[str, str], ...]
     calibration: tuple[tuple[str, ...], ...]
     summary: Mapping[str, Any]
+    under: UnderLoadView | None = None
 
 
 def load_view(row: Mapping[str, Any], serial: int, run_folder: Path | None = None) -> LoadView:

@@ -27,6 +27,7 @@ from gateproof.transcript import Transcript
 
 from .evidence import Evidence, evidence_of
 from .load_view import LoadView, load_view
+from .underload_view import underload_view
 from .values import mapping
 
 __all__ = ["Case", "Finding", "Group", "Report", "make_report"]
@@ -165,7 +166,10 @@ def make_report(
         others=len(others),
         passed={name: tuple(items) for name, items in sorted(passed.items())},
         excused=_excused(run) if run.results else (),
-        loads=tuple(load_view(row, number, run.folder) for number, row in enumerate(run.loads)),
+        loads=tuple(
+            replace(load_view(row, number, run.folder), under=underload_view(row, run.results))
+            for number, row in enumerate(run.loads)
+        ),
     )
 
 

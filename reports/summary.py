@@ -118,6 +118,7 @@ def _load(load: LoadView) -> dict[str, Any]:
         "rates": mapping(summary.get("rates")),
         "metrics": mapping(summary.get("metrics")),
         "goodput": mapping(summary.get("goodput")) or None,
+        "conformance": mapping(summary.get("conformance")) or None,
     }
 
 

@@ -65,7 +65,7 @@ LAYERS = (
     ("gateproof.probe", "gateproof.record", "gateproof.bundled", "gateproof.loadrun"),
     ("gateproof.kneerun",),
     ("gateproof.conform", "gateproof.report", "gateproof.summary"),
-    ("gateproof.plugin", "gateproof.prove", "gateproof.underload"),
+    ("gateproof.plugin", "gateproof.prove", "gateproof.underload", "gateproof.live"),
     ("gateproof.commands",),
     ("gateproof.cli",),
     ("gateproof.__main__",),

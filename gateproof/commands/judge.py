@@ -3,7 +3,8 @@
 The recorded bytes are all that it reads: the target is asked nothing, and generative checks judge
 the cases that were recorded. It judges the checks that the run planned, and those new ones whose
 scenarios the run happens to hold; what it leaves out it says. Waivers and disclaimed capabilities
-are those of the run; what was measured under load is told again as it was.
+are those of the run. What was kept under load is judged as well; figures are told again as they
+were.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gateproof.check import Check
+from gateproof.commands.underload import write_results
 from gateproof.conform import judge_all, make_plan, waive
 from gateproof.errors import UsageError
 from gateproof.profile import load_profile
@@ -27,6 +29,7 @@ from gateproof.suite import load_checks, select
 from gateproof.summary import print_summary
 from gateproof.target import Login, Target, Upstream, Waiver
 from gateproof.transcript import Transcript
+from gateproof.underload import judge_under_load, tell_alone
 
 __all__ = ["judge_again", "run", "target_of"]
 
@@ -54,14 +57,16 @@ def judge_again(
             f"{old.folder} has no transcripts, so there is nothing to judge.",
             "Give a folder that `gateproof conform` or `gateproof audit` wrote.",
         )
-    transcripts = read_transcripts(old.folder)
+    every = read_transcripts(old.folder)
+    kept = {name: item for name, item in every.items() if name.startswith("load/")}
+    transcripts = {name: item for name, item in every.items() if name not in kept}
     target = target_of(old)
     groups = old.header["profile"].get("groups") or ()
     profile = load_profile(target.profile).with_groups(groups)
-    checks, notes = _choose(old, transcripts, wanted)
+    checks, notes = _choose(old, transcripts, wanted, under_load=bool(kept))
     # A waiver of a check that is not judged now excuses nothing here, and is no mistake.
-    kept = tuple(item for item in target.waivers if item.check in checks)
-    target = replace(target, waivers=kept)
+    known = checks.keys() | (old.checks.keys() if kept else set())
+    target = replace(target, waivers=tuple(item for item in target.waivers if item.check in known))
     plan = make_plan(target, profile, checks)
     folder = claim_folder(out or _beside(old.folder))
     writer = RunWriter(folder)
@@ -81,12 +86,13 @@ def judge_again(
     for transcript in transcripts.values():
         writer.transcript(transcript)
     today = dt.datetime.now(dt.UTC).date()
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for result in judge_all(plan, transcripts):
         waivable = result.verdict in ("fail", "warn", "untestable")
         waiver = waive(result, target, today) if waivable else ""
         writer.result(result, waiver)
         pairs.append(("waived" if waiver else result.verdict, result.level))
+    pairs += _under_load(writer, target, kept, wanted)
     writer.note(
         f"Run {old.header.get('run')} of {old.header.get('started')}, recorded with gateproof "
         f"{old.header.get('gateproof')}, was judged again; its target was asked nothing."
@@ -106,6 +112,26 @@ def judge_again(
     writer.footer(status)
     writer.close()
     return folder, status
+
+
+def _under_load(
+    writer: RunWriter, target: Target, kept: Mapping[str, Transcript], wanted: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Judge again what was kept under load; return verdicts and levels."""
+    if not kept:
+        return []
+    profile = load_profile(target.profile)
+    plan = make_plan(target, profile, select(load_checks(), wanted))
+    pairs: list[tuple[str, str]] = []
+    for transcript in kept.values():
+        writer.keep(transcript)
+        alone = {
+            (str(check), str(read)): str(said)
+            for check, read, said in transcript.use.get("alone") or ()
+        }
+        under = tell_alone(judge_under_load(plan, transcript), alone)
+        pairs += write_results(writer, plan, profile, target, under)
+    return pairs
 
 
 def target_of(run: Run) -> Target:
@@ -138,9 +164,14 @@ def _waivers(run: Run) -> tuple[Waiver, ...]:
 
 
 def _choose(
-    old: Run, transcripts: Mapping[str, Transcript], wanted: Sequence[str]
+    old: Run, transcripts: Mapping[str, Transcript], wanted: Sequence[str], *, under_load: bool
 ) -> tuple[dict[str, Check], list[str]]:
-    """Return the checks to judge, and a sentence for each kind that is left out."""
+    """Return the checks to judge, and a sentence for each kind that is left out.
+
+    A run that is of load alone planned none; what it kept under load is judged apart.
+    """
+    if under_load and not transcripts:
+        return {}, []
     known = load_checks()
     chosen = select(known, wanted)
     notes = []

@@ -64,11 +64,11 @@ def _excuse(profile: Profile, requirement: Requirement, needs: list[str]) -> str
 
 
 def _asked(needs: Iterable[str]) -> frozenset[str]:
-    """Return what is needed of a profile; an upstream, keys and a login are the target's.
+    """Return what is needed of a profile; an upstream, keys, a login and load are the target's.
 
     Whether requests may be generated is the operator's word.
     """
-    of_target = ("upstream", "credentials", "generated")
+    of_target = ("upstream", "credentials", "generated", "load")
     return frozenset(n for n in needs if n not in of_target and not n.startswith("plan:"))
 
 

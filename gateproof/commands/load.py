@@ -5,9 +5,7 @@ import contextlib
 import json
 import sys
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from gateproof.budget import budget_of
 from gateproof.commands.options import target_of
@@ -15,6 +13,7 @@ from gateproof.commands.search import BUDGET_SPENT, search_into
 from gateproof.commands.underload import broken_under_load, judge_kept
 from gateproof.errors import TargetError
 from gateproof.kneerun import check_search
+from gateproof.live import Live
 from gateproof.loadfile import load_scenario, overrides_of, plan_of, profile_settings
 from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
 from gateproof.measure import LoadSummary
@@ -52,12 +51,10 @@ def run(args: argparse.Namespace) -> int:
         if plan.search:
             place = f"load/{plan.scenario}"
             one = _load_run(folder / place, target, plan, args)
-            found, status, why = search_into(writer, one, place, _tell, args.for_rate)
-            as_json = dict(found.summary)
+            _, status, why = search_into(writer, one, place, _tell, args.for_rate)
         else:
             summary = load_into(writer, target, plan, args)
             status, why = _status(summary, folder / "load" / plan.scenario)
-            as_json = summary.as_json()
         broken = broken_under_load(read_run(folder))
         if broken and not status:
             status, why = 1, f"{told(broken, 'promise')} broken under load"
@@ -74,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
         writer.close()
     page = write_report(folder)
     if args.json:
-        sys.stdout.write(json.dumps(as_json, indent=1) + "\n")
+        made = read_run(folder)
+        row = (made.searches if plan.search else made.loads)[-1]
+        sys.stdout.write(json.dumps(row["summary"], indent=1) + "\n")
     else:
         print_summary(read_run(folder), page)
     return status
@@ -89,15 +88,16 @@ def load_into(
     """
     place = f"load/{plan.scenario}"
     folder = writer.folder / place
+    live = Live(plan, verbose=getattr(args, "verbose", False))
     try:
-        summary = run_load(_load_run(folder, target, plan, args), _progress)
+        summary = run_load(_load_run(folder, target, plan, args), live.take)
     except KeyboardInterrupt:
-        _tell("")
         with contextlib.suppress(OSError, ValueError):
             writer.load(plan.scenario, place, json.loads((folder / "load.json").read_text("utf-8")))
         writer.note("The load run was interrupted; its figures are of what came until then.")
         raise
-    _tell("")
+    finally:
+        live.close()
     under = judge_kept(writer, plan.scenario, plan.model, target, _cross_talk(summary))
     row = summary.as_json()
     writer.load(plan.scenario, place, {**row, "conformance": under} if under else row)
@@ -127,7 +127,18 @@ def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
 
 def _load_run(folder: Path, target: Target, plan: LoadPlan, args: argparse.Namespace) -> LoadRun:
     allowed = [*args.allow_origin, *([target.origin] if target.load_allowed else [])]
-    return LoadRun(plan, folder, target.key_env, tuple(allowed), calibrate=not args.no_calibration)
+    page = _show_page if getattr(args, "web", False) else None
+    return LoadRun(
+        plan, folder, target.key_env, tuple(allowed), calibrate=not args.no_calibration, page=page
+    )
+
+
+def _show_page(address: str) -> None:
+    sys.stderr.write(
+        f"Locust's page: {address}\nIt stays when the load is over. Ctrl-C ends it, and the report "
+        "is written.\n"
+    )
+    sys.stderr.flush()
 
 
 def _status(summary: LoadSummary, folder: Path) -> tuple[int, str]:
@@ -149,16 +160,8 @@ def _cross_talk(summary: LoadSummary) -> int:
     return sum(row["count"] for row in summary.errors if row["kind"] == "cross-talk")
 
 
-def _progress(row: Mapping[str, Any]) -> None:
-    ttft = row.get("ttft_p50_ms")
-    shown = f", TTFT p50 {ttft:.0f} ms" if isinstance(ttft, int | float) else ""
-    _tell(
-        f"load {row['progress_s']:.0f} s: {row['active']} active, "
-        f"{row['answered']} answered, {row['failed']} failed{shown}"
-    )
-
-
 def _tell(text: str) -> None:
+    """Show one line about a search in place of the last; nothing where no terminal is."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()

@@ -59,8 +59,12 @@ def judge_kept(
 
 def write_results(
     writer: RunWriter, plan: Plan, profile: Profile, target: Target, under: UnderLoad
-) -> None:
-    """Write results of checks under load, and the checks that the run does not have yet."""
+) -> list[tuple[str, str]]:
+    """Write results of checks under load, and the checks that the run does not have yet.
+
+    Verdicts, with what is waived told as waived, and levels are returned.
+    """
+    pairs: list[tuple[str, str]] = []
     known = read_run(writer.folder).checks
     today = dt.datetime.now(dt.UTC).date()
     for result in under.results:
@@ -69,7 +73,10 @@ def write_results(
             requirement = plan.requirement(check)
             writer.check(check, requirement, profile.level_of(requirement))
         waivable = result.verdict in ("fail", "warn", "untestable")
-        writer.result(result, waive(result, target, today) if waivable else "")
+        waiver = waive(result, target, today) if waivable else ""
+        writer.result(result, waiver)
+        pairs.append(("waived" if waiver else result.verdict, result.level))
+    return pairs
 
 
 def broken_under_load(run: Run) -> int:
