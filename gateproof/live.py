@@ -18,8 +18,7 @@ from typing import IO, Any, Final
 
 from gateproof.errors import UsageError
 from gateproof.histogram import Histogram
-from gateproof.loadfile import describe
-from gateproof.plan import LoadPlan
+from gateproof.plan import LoadPlan, describe
 from gateproof.wording import safe, told
 
 __all__ = ["Board", "Live", "sparkline", "view"]

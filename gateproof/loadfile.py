@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateproof import values
 from gateproof.address import check_variable
-from gateproof.budget import budget_of, parse_budget
+from gateproof.budget import Budget, budget_of, parse_budget
 from gateproof.capacity import parse_search
 from gateproof.errors import UsageError, unknown_name
-from gateproof.plan import ARRIVALS, SLO_NAMES, LoadPlan, Stage, parse_slos
+from gateproof.plan import ARRIVALS, SLO_NAMES, LoadPlan, Stage, check_plan, parse_slos
 from gateproof.sampling import parse_sampling
 from gateproof.trace import TRACE_FORMATS, scan_trace, trace_format_of
 from gateproof.work import parse_work
@@ -38,8 +38,6 @@ __all__ = [
     "OPTIONS",
     "LoadScenario",
     "Option",
-    "check_plan",
-    "describe",
     "load_scenario",
     "overrides_of",
     "plan_of",
@@ -128,8 +126,18 @@ def read_scenario(name: str, text: str, *, place: str, base: Path | None = None)
     return LoadScenario(name, says.strip(), place, text, settings)
 
 
-def plan_of(scenario: LoadScenario | str, *, target: str, model: str, **overrides: Any) -> LoadPlan:
-    """Resolve a scenario into the plan of one run; ``overrides`` are values of ``LoadPlan``."""
+def plan_of(
+    scenario: LoadScenario | str,
+    *,
+    target: str,
+    model: str,
+    within: Budget | None = None,
+    **overrides: Any,
+) -> LoadPlan:
+    """Resolve a scenario into the plan of one run; ``overrides`` are values of ``LoadPlan``.
+
+    ``within`` is the target's own budget: a scenario's cannot widen it, but an override can.
+    """
     if isinstance(scenario, str):
         scenario = load_scenario(scenario)
     settings = dict(scenario.settings)
@@ -148,6 +156,10 @@ def plan_of(scenario: LoadScenario | str, *, target: str, model: str, **override
             settings.pop(other)  # another model of load was asked for, with its own level
     if "search" in overrides:  # key by key, over the file's own table
         overrides["search"] = {**settings.get("search", {}), **overrides["search"]}
+    if within is not None:
+        own = settings.get("budget")
+        within = within.within(budget_of(own, scenario.place)) if own else within
+        settings["budget"] = within.as_table()
     settings |= overrides
     for key in _FILES & settings.keys():
         settings[key] = str(Path(settings.get("base", ""), settings[key]).resolve())
@@ -220,74 +232,6 @@ def _heighten(settings: dict[str, Any], key: str, level: float, place: str) -> N
         else dataclasses.replace(stage, rate_per_s=(stage.rate_per_s or 0.0) * factor)
         for stage in stages
     )
-
-
-def check_plan(plan: LoadPlan, place: str) -> None:
-    """Refuse what cannot be meant: keys that contradict each other, or lack each other."""
-
-    def refuse(message: str, hint: str) -> None:
-        raise UsageError(f"{place}: {message}", hint)
-
-    says = ARRIVALS[plan.arrivals]
-    wanted, other = ("rate_per_s", "users") if plan.is_open else ("users", "rate_per_s")
-    if plan.arrivals == "trace" or plan.trace is not None or plan.speed != 1:
-        _check_trace(plan, refuse)
-    elif plan.stages:
-        if getattr(plan, wanted) is not None or getattr(plan, other) is not None:
-            refuse("stages take the place of users and rate_per_s.", "Name them in the stages.")
-        if any(getattr(stage, wanted) is None for stage in plan.stages):
-            refuse(f"arrivals are {plan.arrivals}, so each stage needs {wanted}.", says)
-        if not plan.shape.most:
-            refuse("no stage is above 0.", "Give one of them a level.")
-    elif getattr(plan, wanted) is None or getattr(plan, other) is not None:
-        refuse(
-            f"arrivals are {plan.arrivals}, which needs {wanted} and takes no {other}; "
-            f"got {wanted}={getattr(plan, wanted)}, {other}={getattr(plan, other)}.",
-            says,
-        )
-    if plan.is_open and plan.think_s:
-        refuse("think_s belongs to the closed model.", says)
-    if not plan.is_open and plan.cap is not None:
-        refuse("cap belongs to the open model.", "In the closed one, users are the cap.")
-    if plan.duration_s is not None and plan.warm_up_s + plan.cool_down_s >= plan.duration_s:
-        refuse(
-            f"warm-up ({plan.warm_up_s:g} s) and cool-down ({plan.cool_down_s:g} s) leave nothing "
-            f"of {plan.duration_s:g} s.",
-            "Make the run longer, or them shorter.",
-        )
-    if plan.goodput is not None and not plan.slos:
-        refuse("a goodput is wanted, and no SLO is named.", "Add [slos], or --slo ttft_ms=500.")
-
-
-def _check_trace(plan: LoadPlan, refuse: Callable[[str, str], None]) -> None:
-    """Refuse a trace without its arrivals, or the other way round."""
-    if plan.trace is None:
-        missing = "arrivals are a trace" if plan.arrivals == "trace" else "speed belongs to a trace"
-        refuse(f"{missing}, and none is named.", 'Add trace = "FILE".')
-    if plan.arrivals != "trace":
-        refuse("a trace is named, and arrivals are not of it.", 'Write arrivals = "trace".')
-    if plan.stages or plan.users is not None or plan.rate_per_s is not None:
-        refuse(
-            "a trace has its own times, and takes neither users, rate_per_s nor stages.",
-            "Its pace is changed with speed = 2.",
-        )
-
-
-def describe(plan: LoadPlan) -> str:
-    """Tell a plan's load in a sentence: how requests come, how many, for how long."""
-    if plan.stages:
-        unit = "arrivals/s" if plan.is_open else "users"
-        levels = " → ".join(
-            f"{stage.level:g}{' (ramp)' if stage.ramp else ''}" for stage in plan.stages
-        )
-        level = f"{levels} {unit} in stages"
-    elif plan.arrivals == "trace":
-        level = f"of {Path(plan.trace or '').name}"
-        level += f", {plan.speed:g} times as fast" if plan.speed != 1 else ""
-    else:
-        level = f"{plan.rate_per_s:g} a second" if plan.is_open else f"{plan.users} users"
-    for_s = f", for {plan.duration_s:g} s" if plan.duration_s is not None else ", to its end"
-    return f"{ARRIVALS[plan.arrivals]}; {level}{for_s}"
 
 
 # The readers of keys: each takes a value and the place that it stands at.

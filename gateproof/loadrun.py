@@ -27,10 +27,9 @@ from typing import Any, Final
 
 from gateproof.budget import budget_of
 from gateproof.errors import TargetError, UsageError
-from gateproof.loadfile import check_plan
 from gateproof.manners import refuse_foreign
 from gateproof.measure import LoadSummary, measure_folder
-from gateproof.plan import LoadPlan
+from gateproof.plan import LoadPlan, check_plan
 from gateproof.target import origin_of
 
 __all__ = ["LoadRun", "budget_spent", "check_load", "run_load"]

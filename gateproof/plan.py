@@ -6,14 +6,24 @@ worker of a load run imports it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final
 
 from gateproof.errors import UsageError, unknown_name
 from gateproof.shape import Shape, Stage
 
-__all__ = ["ARRIVALS", "MODEL_USES", "SLO_NAMES", "LoadPlan", "Stage", "parse_slos"]
+__all__ = [
+    "ARRIVALS",
+    "MODEL_USES",
+    "SLO_NAMES",
+    "LoadPlan",
+    "Stage",
+    "check_plan",
+    "describe",
+    "parse_slos",
+]
 
 SLO_NAMES: Final = ("ttft_ms", "content_ms", "tpot_ms", "e2e_ms")
 ARRIVALS: Final[dict[str, str]] = {
@@ -119,6 +129,74 @@ class LoadPlan:
     def most_users(self) -> int:
         """Give how many users a closed load has at its height; one caller makes an open one."""
         return 1 if self.is_open else max(round(self.shape.most), 1)
+
+
+def check_plan(plan: LoadPlan, place: str) -> None:
+    """Refuse what cannot be meant: keys that contradict each other, or lack each other."""
+
+    def refuse(message: str, hint: str) -> None:
+        raise UsageError(f"{place}: {message}", hint)
+
+    says = ARRIVALS[plan.arrivals]
+    wanted, other = ("rate_per_s", "users") if plan.is_open else ("users", "rate_per_s")
+    if plan.arrivals == "trace" or plan.trace is not None or plan.speed != 1:
+        _check_trace(plan, refuse)
+    elif plan.stages:
+        if getattr(plan, wanted) is not None or getattr(plan, other) is not None:
+            refuse("stages take the place of users and rate_per_s.", "Name them in the stages.")
+        if any(getattr(stage, wanted) is None for stage in plan.stages):
+            refuse(f"arrivals are {plan.arrivals}, so each stage needs {wanted}.", says)
+        if not plan.shape.most:
+            refuse("no stage is above 0.", "Give one of them a level.")
+    elif getattr(plan, wanted) is None or getattr(plan, other) is not None:
+        refuse(
+            f"arrivals are {plan.arrivals}, which needs {wanted} and takes no {other}; "
+            f"got {wanted}={getattr(plan, wanted)}, {other}={getattr(plan, other)}.",
+            says,
+        )
+    if plan.is_open and plan.think_s:
+        refuse("think_s belongs to the closed model.", says)
+    if not plan.is_open and plan.cap is not None:
+        refuse("cap belongs to the open model.", "In the closed one, users are the cap.")
+    if plan.duration_s is not None and plan.warm_up_s + plan.cool_down_s >= plan.duration_s:
+        refuse(
+            f"warm-up ({plan.warm_up_s:g} s) and cool-down ({plan.cool_down_s:g} s) leave nothing "
+            f"of {plan.duration_s:g} s.",
+            "Make the run longer, or them shorter.",
+        )
+    if plan.goodput is not None and not plan.slos:
+        refuse("a goodput is wanted, and no SLO is named.", "Add [slos], or --slo ttft_ms=500.")
+
+
+def _check_trace(plan: LoadPlan, refuse: Callable[[str, str], None]) -> None:
+    """Refuse a trace without its arrivals, or the other way round."""
+    if plan.trace is None:
+        missing = "arrivals are a trace" if plan.arrivals == "trace" else "speed belongs to a trace"
+        refuse(f"{missing}, and none is named.", 'Add trace = "FILE".')
+    if plan.arrivals != "trace":
+        refuse("a trace is named, and arrivals are not of it.", 'Write arrivals = "trace".')
+    if plan.stages or plan.users is not None or plan.rate_per_s is not None:
+        refuse(
+            "a trace has its own times, and takes neither users, rate_per_s nor stages.",
+            "Its pace is changed with speed = 2.",
+        )
+
+
+def describe(plan: LoadPlan) -> str:
+    """Tell a plan's load in a sentence: how requests come, how many, for how long."""
+    if plan.stages:
+        unit = "arrivals/s" if plan.is_open else "users"
+        levels = " → ".join(
+            f"{stage.level:g}{' (ramp)' if stage.ramp else ''}" for stage in plan.stages
+        )
+        level = f"{levels} {unit} in stages"
+    elif plan.arrivals == "trace":
+        level = f"of {Path(plan.trace or '').name}"
+        level += f", {plan.speed:g} times as fast" if plan.speed != 1 else ""
+    else:
+        level = f"{plan.rate_per_s:g} a second" if plan.is_open else f"{plan.users} users"
+    for_s = f", for {plan.duration_s:g} s" if plan.duration_s is not None else ", to its end"
+    return f"{ARRIVALS[plan.arrivals]}; {level}{for_s}"
 
 
 def parse_slos(text: str) -> dict[str, float]:

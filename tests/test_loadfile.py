@@ -10,14 +10,13 @@ from gateproof.loadtests.timetable import arrivals
 from gateproof.errors import UsageError
 from gateproof.loadfile import (
     OPTIONS,
-    describe,
     load_scenario,
     overrides_of,
     plan_of,
     read_scenario,
     scenario_names,
 )
-from gateproof.plan import LoadPlan, Stage
+from gateproof.plan import LoadPlan, Stage, describe
 
 OPEN = 'says = "s"\nrate_per_s = 5\n'
 STAGES = 'says = "s"\n[[stages]]\nfor_s = 2\nusers = 4\n[[stages]]\nfor_s = 6\nusers = 10\n'

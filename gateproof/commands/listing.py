@@ -8,7 +8,8 @@ from typing import Any
 
 from gateproof.check import Check, needs_of
 from gateproof.errors import GateproofError
-from gateproof.loadfile import describe, load_scenario, plan_of, scenario_names
+from gateproof.loadfile import load_scenario, plan_of, scenario_names
+from gateproof.plan import describe
 from gateproof.profile import GROUPS, Profile, load_profile, profile_names
 from gateproof.prove import load_kills
 from gateproof.requirement import Requirement, load_requirements

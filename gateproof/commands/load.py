@@ -7,14 +7,13 @@ import sys
 import uuid
 from pathlib import Path
 
-from gateproof.budget import budget_of
 from gateproof.commands.options import target_of
 from gateproof.commands.search import BUDGET_SPENT, search_into
 from gateproof.commands.underload import broken_under_load, judge_kept
 from gateproof.errors import TargetError
 from gateproof.kneerun import check_search
 from gateproof.live import Live
-from gateproof.loadfile import load_scenario, overrides_of, plan_of, profile_settings
+from gateproof.loadfile import overrides_of, plan_of, profile_settings
 from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
 from gateproof.measure import LoadSummary
 from gateproof.plan import LoadPlan
@@ -116,13 +115,8 @@ def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
     about["models"] |= target.models
     about["models"].pop("chat", None)
     about |= {"headers": dict(target.headers), "secret_headers": dict(target.secret_headers)}
-    scenario, given = load_scenario(args.scenario), about | overrides_of(args)
-    if target.budget is not None and "budget" not in given:
-        budget = target.budget
-        if "budget" in scenario.settings:
-            budget = budget.within(budget_of(scenario.settings["budget"], scenario.place))
-        given["budget"] = budget.as_table()
-    return plan_of(scenario, target=target.url, model=model, **given)
+    given = about | overrides_of(args)
+    return plan_of(args.scenario, target=target.url, model=model, within=target.budget, **given)
 
 
 def _load_run(folder: Path, target: Target, plan: LoadPlan, args: argparse.Namespace) -> LoadRun:
