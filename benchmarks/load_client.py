@@ -39,6 +39,7 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any, Final
 
+import load_peers
 import numpy as np
 from gateproof.loadtests.calibrate import fetch_log, running_responder
 from gateproof.loadtests.responder import Entry, read_log
@@ -216,6 +217,30 @@ def pair(bench: Bench, part: str, script: str, streams: int, *, first: int | Non
             bench.add(part, name, row | {"noise_ms": round(noise_ms(), 3)})
 
 
+def peers(bench: Bench, names: list[str], streams: int) -> None:
+    """Measure other generators as ours and the bare client were measured."""
+    tools = {"aiperf": load_peers.aiperf, "locust": load_peers.usual_locust}
+    for _ in range(bench.repeats):
+        for name in names:
+            with tempfile.TemporaryDirectory() as folder, responder() as url:
+                begun = monotonic_ns()
+                entries, cpu_s = tools[name](
+                    f"{url}/{PACED}", streams, RAMP_S + bench.seconds, Path(folder)
+                )
+                took_s = (monotonic_ns() - begun) / 1e9
+                log = list(read_log(fetch_log(url)))
+            true = {entry.number: entry for entry in log}
+            order = [entry.number for entry in sorted(log, key=lambda entry: entry.read_ns)]
+            later = {number: entries[number] for number in order[streams:] if number in entries}
+            sends = [at for entry in log for at in entry.sends]
+            seen = Seen(later, len(later), cpu_s, 0.0, (max(sends) - min(sends)) / 1e9)
+            row = compare(seen, true, -1)
+            if name == "aiperf":  # its first token is not on the responder's clock
+                row |= dict.fromkeys([key for key in row if key.startswith(("first", "stamp"))])
+            row |= {"rss_mb": None, "took_s": round(took_s, 1), "noise_ms": round(noise_ms(), 3)}
+            bench.add(f"accuracy-{streams}", name, row)
+
+
 def open_arrivals(bench: Bench, rate: float) -> None:
     """Measure how far arrivals are from their time: when sent, and when the responder had them."""
     for arrivals in ("constant", "poisson"):
@@ -332,6 +357,7 @@ def bars(bench: Bench) -> list[tuple[str, str, str, str, str]]:
             rows.append(
                 (part, name, wanted, shown, f"{middle / limit:.2f}" + " missed" * (not met))
             )
+    rows += beside(bench)
     for part in sorted({part for part, _ in bench.rows}):
         both = [
             bench.median(part, client, "itl_ms_p99") for client in ("gateproof", "bare asyncio")
@@ -359,6 +385,20 @@ def bars(bench: Bench) -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
+def beside(bench: Bench) -> list[tuple[str, str, str, str, str]]:
+    """Give how many times as large the errors and the cost of other tools are."""
+    rows = []
+    for part, client in bench.rows:
+        if client in {"gateproof", "bare asyncio"}:
+            continue
+        for name in ("ttft_ms_p50", "ttft_ms_p99", "itl_ms_p99", "cpu_s_per_100k"):
+            own, other = (bench.median(part, one, name) for one in ("gateproof", client))
+            if own == own and other == other:  # noqa: PLR0124  # nan
+                shown = f"{client} {other:g} beside {own:g}"
+                rows.append((part, name, "-", shown, f"{other / max(own, 1e-3):.1f}"))
+    return rows
+
+
 def markdown(bench: Bench) -> str:
     """Write all medians and the bars as tables."""
     lines = ["| part | client | runs | median of each figure |", "| --- | --- | --- | --- |"]
@@ -381,7 +421,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each run")
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the part million")
-    parser.add_argument("--peers", default="", help="aiperf, locust, guidellm, inference-perf")
+    parser.add_argument("--peers", default="", help="aiperf, locust: beside accuracy")
     parser.add_argument("--write", type=Path, help="keep the result as Markdown")
     parser.add_argument("--smoke", action="store_true", help="only show that it works")
     options = parser.parse_args()
@@ -395,6 +435,8 @@ def main() -> None:
         bench.certificate = certificate(Path(folder)) if "tls" in chosen else ""
         for count in streams if "accuracy" in chosen else ():
             pair(bench, f"accuracy-{count}", PACED, int(count))
+            if options.peers:
+                peers(bench, options.peers.split(","), int(count))
         for count in ladder if "ladder" in chosen else ():
             pair(bench, f"ladder-{count}", PACED, int(count))
         if "no-delay" in chosen:

@@ -21,6 +21,7 @@ import heapq
 import json
 import os
 import random
+import re
 import select
 import socket
 import ssl
@@ -40,6 +41,7 @@ _HEAD: Final = (
 )
 _ENTRY: Final = struct.Struct("<qqI")  # number, read_ns, count of sends
 _MARK: Final = b"gp-00000000-"
+_REQUEST_ID: Final = re.compile(rb"\r\nx-request-id: *([0-9a-f-]{16,})", re.IGNORECASE)
 _BATCH: Final = 16  # writes between two looks at what came: 0.1 ms
 _MOST_HEADS: Final = 256
 
@@ -97,6 +99,12 @@ def script_of(path: str) -> Script:
         pieces = words
     spread_ns = round(given.get("spread", given["itl"]) * 1e6)
     return Script(round(given["ttft"] * 1e6), spread_ns, itl_ns, tuple(pieces))
+
+
+def _number(head: bytes) -> int:
+    """Give the number of a request of a client that marks requests by X-Request-Id, or -1."""
+    found = _REQUEST_ID.search(head)
+    return -1 if found is None else int(found[1].replace(b"-", b"")[:15], 16)
 
 
 def _event(delta: object, finish: str | None = None, usage: object = None) -> bytes:
@@ -231,7 +239,7 @@ class Responder:
             return
         peer.held = b""
         mark = data.find(b"gp-", end)
-        number = -1
+        number = _number(head) if mark < 0 else -1
         if mark >= 0:
             with contextlib.suppress(ValueError):
                 number = int(data[mark + len(_MARK) : mark + len(_MARK) + 10])
