@@ -94,6 +94,9 @@ def load_lines(summary: Mapping[str, Any]) -> list[str]:
     if usd is not None:
         lines.append(f"{'cost':<14} {usd} USD, {says}")
     lines += [f"{'work':<14} {_work(work)}" for work in _rows(_at(summary, "works"))]
+    says = _at(summary, "verdict", "says")
+    lines += [f"{'generator':<14} {says}"] if says else []
+    lines += [f"{'note':<14} {note}" for note in _rows(_at(summary, "notes"))]
     return [safe("  " + line) for line in lines]
 
 

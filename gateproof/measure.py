@@ -57,43 +57,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gateproof.calibration import calibration_limits, calibration_says, read_calibration
 from gateproof.errors import UsageError
-from gateproof.evidence import reference_note, references, waits_note, word_notes
-from gateproof.goodput import cost, goodput
+from gateproof.evidence import reference_note, waits_note, word_notes
+from gateproof.figures import Window, figures_by_work, figures_of, window_of
 from gateproof.histogram import Histogram
-from gateproof.interval import batches, share_interval
 from gateproof.latency import (
     METRIC_SAYS,
     US_PER_MS,
-    Gaps,
-    abandoned,
-    gaps,
-    metrics,
-    stalls,
-    token_count,
-    where,
 )
 from gateproof.plan import LoadPlan
 from gateproof.sample import (
-    ERROR_SAYS,
-    FINDINGS,
-    FLAG_SAYS,
-    NEVER,
-    ErrorKind,
-    Flag,
     Samples,
     clock_shifts,
     read_lag,
     read_samples,
 )
-from gateproof.spread import Spread, distribution, histogram_of, spread_of
-from gateproof.timeline import series, tokens_between
+from gateproof.spread import Spread
+from gateproof.timeline import series
 from gateproof.trust import Generator, generator_figures, stimulus, verdict
-from gateproof.work import titles
 
 __all__ = [
     "Generator",
@@ -105,9 +89,6 @@ __all__ = [
 ]
 
 SCHEMA: Final = "gateproof.load/1"
-_DISTRIBUTIONS: Final = ("ttft_ms", "itl_ms", "e2e_ms")
-_HISTOGRAMS: Final = ("ttft_ms", "ttft_from_due_ms", "gap_ms", "itl_ms", "tpot_ms", "e2e_ms",
-                      "e2e_from_due_ms")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,191 +136,6 @@ class LoadSummary:
         return plain
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """The span that is measured, on the generator's clock."""
-
-    start_ns: int
-    from_ns: int
-    to_ns: int
-    stop_ns: int
-
-    @property
-    def seconds(self) -> float:
-        return (self.to_ns - self.from_ns) / 1e9
-
-    def inside(self, records: NDArray[np.void]) -> NDArray[np.void]:
-        """Give the records that are due inside; they stand in order of due."""
-        last_ns = self.to_ns - (self.to_ns < self.stop_ns)
-        first = np.searchsorted(records["due_ns"], self.from_ns)
-        return records[first : np.searchsorted(records["due_ns"], last_ns, side="right")]
-
-    def since_start_s(self, at_ns: int) -> float:
-        return round((at_ns - self.start_ns) / 1e9, 3)
-
-
-def _window(generator: Generator, records: NDArray[np.void]) -> _Window:
-    """Cut off warm-up and cool-down; what is left is at least a nanosecond."""
-    plan, start_ns = generator.plan, generator.start_ns
-    last_ns = int(records["due_ns"].max()) if len(records) else start_ns
-    stop_ns = generator.stop_ns or max([last_ns, *(tick["at_ns"] for tick in generator.ticks)])
-    stop_ns = max(stop_ns, start_ns + 1)
-    from_ns = min(start_ns + round(plan.warm_up_s * 1e9), stop_ns - 1)
-    to_ns = max(stop_ns - round(plan.cool_down_s * 1e9), from_ns + 1)
-    return _Window(start_ns, from_ns, to_ns, stop_ns)
-
-
-def _counted(rows: NDArray[np.void], kinds: Mapping[Any, str], *, flags: bool) -> list[Any]:
-    """Count the rows of each kind, most frequent first, with the statuses they came with."""
-    found = []
-    for kind, says in kinds.items():
-        hit = rows[rows["flags"] & int(kind) != 0] if flags else rows[rows["error"] == int(kind)]
-        if len(hit):
-            statuses, counts = np.unique(hit["status"], return_counts=True)
-            found.append(
-                {
-                    "kind": kind.name.lower().replace("_", "-"),
-                    "says": says,
-                    "count": len(hit),
-                    "statuses": {
-                        str(s): int(c) for s, c in zip(statuses, counts, strict=True) if s
-                    },
-                }
-            )
-    return sorted(found, key=lambda row: -row["count"])
-
-
-def _spreads(
-    rows: NDArray[np.void], stamps: NDArray[np.uint32], *, whole: bool
-) -> tuple[dict[str, Spread], dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Give all metrics in brief, the stalls, and, of a ``whole`` run, distributions and histograms.
-
-    One metric at a time, since those of gaps are as large as all stamps together.
-    """
-    spreads: dict[str, Spread] = {}
-    distributions: dict[str, Any] = {}
-    histograms: dict[str, Any] = {}
-
-    def take(
-        name: str,
-        values: NDArray[Any],
-        groups: list[NDArray[np.int64]],
-        *,
-        independent: bool = True,
-    ) -> None:
-        ordered = np.sort(values)
-        spreads[name] = spread_of(values, ordered, groups, independent=independent)
-        if whole and name in _DISTRIBUTIONS:
-            distributions[name] = distribution(ordered)
-        if whole and name in _HISTOGRAMS:
-            histograms[name] = histogram_of(ordered).as_json()
-
-    for name, values in metrics(rows).items():
-        take(name, values, [batches(len(values))])
-    seen = where(rows, (rows["error"] == ErrorKind.NONE) | (rows["error"] == ErrorKind.UNFINISHED))
-    found: Gaps = gaps(seen, stamps)
-    cuts = batches(len(found.sizes))
-    groups = [found.sizes]
-    if len(cuts):
-        groups.append(np.add.reduceat(found.sizes, np.concatenate([[0], np.cumsum(cuts)[:-1]])))
-    take("gap_ms", found.ms, groups, independent=False)
-    stalled = stalls(found)
-    if found.shared:
-        take("itl_ms", found.share(), groups, independent=False)
-    else:
-        spreads["itl_ms"] = spreads["gap_ms"]
-        if whole:
-            histograms["itl_ms"] = histograms["gap_ms"]
-            distributions["itl_ms"] = distribution(np.sort(found.ms))
-    return {name: spreads[name] for name in METRIC_SAYS}, stalled, distributions, histograms
-
-
-def _part(samples: Samples, window: _Window, plan: LoadPlan, *, whole: bool) -> dict[str, Any]:
-    """Give the figures of all samples of a run, or of one kind of work."""
-    records = samples.records
-    rows = window.inside(records)
-    answered = where(rows, rows["error"] == ErrorKind.NONE)
-    flawed = int((answered["flags"] & int(FINDINGS) != 0).sum())
-    unfinished = int((rows["error"] == ErrorKind.UNFINISHED).sum())
-    failed = len(rows) - len(answered) - unfinished
-    end_at = records["sent_ns"] + records["end_us"].astype(np.int64) * 1000
-    ended = (
-        (records["error"] == ErrorKind.NONE)
-        & (records["end_us"] != NEVER)
-        & (end_at >= window.from_ns)
-        & (end_at <= window.to_ns)
-    )
-    with_usage = where(
-        answered, (answered["completion_tokens"] != NEVER) & (answered["deltas"] > 0)
-    )
-    spreads, stalled, distributions, histograms = _spreads(rows, samples.stamps, whole=whole)
-    came = len(answered) + failed
-    bounds = share_interval(failed, came)
-    return {
-        "requests": {
-            "due": len(rows),
-            "answered": len(answered),
-            "clean": len(answered) - flawed,
-            "flawed": flawed,
-            "failed": failed,
-            "unfinished": unfinished,
-            "warm_up": int((records["due_ns"] < window.from_ns).sum()),
-            "cool_down": int(
-                (records["due_ns"] >= window.to_ns).sum() if window.to_ns < window.stop_ns else 0
-            ),
-            "reused": int((rows["flags"] & int(Flag.REUSED) != 0).sum()),
-            "retried": int((rows["flags"] & int(Flag.RETRIED) != 0).sum()),
-            "delayed": int((rows["flags"] & int(Flag.DELAYED) != 0).sum()),
-            "never_sent": int(abandoned(rows).sum()),
-            **references(rows),
-        },
-        "failed": {
-            "share": round(failed / came, 6) if came else None,
-            "ci": bounds and [round(bound, 6) for bound in bounds],
-        },
-        "errors": tuple(
-            _counted(rows, {k: v for k, v in ERROR_SAYS.items() if k > 1}, flags=False)
-        ),
-        "findings": tuple(
-            _counted(answered, {k: v for k, v in FLAG_SAYS.items() if k in FINDINGS}, flags=True)
-        ),
-        "tokens": {
-            "prompt": int(_known(answered["prompt_tokens"]).sum()),
-            "completion": int(_known(answered["completion_tokens"]).sum()),
-            "reasoning": int(_known(answered["reasoning_tokens"]).sum()),
-            "deltas": int(answered["deltas"].sum()),
-            "compared": len(with_usage),
-            "differ": int((token_count(with_usage) != with_usage["deltas"]).sum()),
-        },
-        "rates": {
-            "due_per_s": round(len(rows) / window.seconds, 4),
-            "answered_per_s": round(int(ended.sum()) / window.seconds, 4),
-            "tokens_per_s": round(
-                tokens_between(samples, window.from_ns, window.to_ns) / window.seconds, 3
-            ),
-        },
-        "cost": cost(records, plan.prices),
-        "metrics": spreads,
-        "stalls": stalled,
-        "goodput": goodput(rows, plan.slos, window.seconds),
-        "distributions": distributions,
-        "histograms": histograms,
-    }
-
-
-def _works(samples: Samples, window: _Window, plan: LoadPlan) -> tuple[dict[str, Any], ...]:
-    """Give the figures of each kind of work, where there is more than one."""
-    if len(plan.work) < 2:  # one kind of work is the whole
-        return ()
-    made = []
-    for place, name in enumerate(titles(plan.work)):
-        own = samples.records[samples.records["work"] == place]
-        part = _part(Samples(own, samples.stamps), window, plan, whole=False)
-        del part["distributions"], part["histograms"]
-        made.append({"name": name, **part})
-    return tuple(made)
-
-
 def measure(
     samples: Samples,
     generator: Generator,
@@ -348,8 +144,8 @@ def measure(
 ) -> LoadSummary:
     """Derive all figures of a run from its samples and the generator's notes about itself."""
     plan, records = generator.plan, samples.records
-    window = _window(generator, records)
-    part = _part(samples, window, plan, whole=True)
+    window = window_of(generator, records)
+    part = figures_of(samples, window, plan, whole=True)
     rows = window.inside(records)
     inside = (lag[0] >= window.from_ns) & (lag[0] <= window.to_ns)
     about = generator_figures(generator, samples, lag[1][inside] / US_PER_MS, rows)
@@ -377,7 +173,7 @@ def measure(
             "warm_up": _cut(window, requests, len(records)),
         },
         notes=(*_notes(part), *word_notes(generator.learned), *calibration_says(calibration)),
-        works=_works(samples, window, plan),
+        works=figures_by_work(samples, window, plan),
         stimulus=delivered,
         generator=about,
         calibration=calibration,
@@ -386,7 +182,7 @@ def measure(
     )
 
 
-def _cut(window: _Window, requests: Mapping[str, int], count: int) -> str:
+def _cut(window: Window, requests: Mapping[str, int], count: int) -> str:
     """Say what is left out of the figures."""
     said = [f"the first {window.since_start_s(window.from_ns):g} s"]
     left_out = requests["warm_up"]
@@ -397,11 +193,6 @@ def _cut(window: _Window, requests: Mapping[str, int], count: int) -> str:
         f"requests due in {' and '.join(said)} are left out of all figures but the series and the "
         f"cost ({left_out} of {count})"
     )
-
-
-def _known(counts: NDArray[Any]) -> NDArray[np.int64]:
-    """Give the counts that the server named."""
-    return np.asarray(counts[counts != NEVER], np.int64)
 
 
 def _notes(part: Mapping[str, Any]) -> tuple[str, ...]:

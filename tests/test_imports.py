@@ -53,6 +53,7 @@ LAYERS = (
         "gateproof.goodput",
         "gateproof.evidence",
         "gateproof.trust",
+        "gateproof.figures",
         "gateproof.measure",
         "gateproof.loadtext",
     ),

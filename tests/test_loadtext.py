@@ -16,7 +16,8 @@ SPREAD = {
     "ci": {"p50": [49.2, 50.9], "p95": None},
 }
 SUMMARY: dict[str, Any] = {
-    "verdict": {"valid": False, "reasons": ["loop lag p99 is 9 ms"]},
+    "verdict": {"valid": False, "reasons": ["loop lag p99 is 9 ms"], "says": "INVALID: lag."},
+    "notes": ["Something beside."],
     "metrics": {"ttft_ms": SPREAD, "itl_ms": {"n": 0}},
     "goodput": {"slos": {"ttft_ms": 500.0}, "n": 500, "share": 0.9, "ci": [0.87, 0.923]},
     "errors": [{"kind": "cut", "count": 10}, {"kind": "\x1b[31mred", "count": 1}],
@@ -35,6 +36,8 @@ def test_figures_have_their_intervals() -> None:
         "  stalls         3 in 1 stream, the longest 3.0 s",
         "  cost           0.25 USD, as the answers themselves say",
         "  work           tools: 8 of 9 answered",
+        "  generator      INVALID: lag.",
+        "  note           Something beside.",
     ]
 
 

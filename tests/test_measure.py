@@ -1,6 +1,7 @@
 """The figures of a load run, from samples whose answers are known."""
 
 import json
+import struct
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -419,6 +420,40 @@ def test_histograms_of_runs_merge_exactly(tmp_path: Path) -> None:
 
     assert merged([first, second]) == merged([both])
     assert merged([both])["ttft_ms"].n == first["metrics"]["ttft_ms"]["n"] + 130
+
+
+def test_workers_of_two_hosts_are_one_run(tmp_path: Path) -> None:
+    """A worker on a host that booted later counts like one beside the first."""
+    away = 30 * S  # the other host's monotonic clock is so far ahead
+
+    def there(_number: int, sample: Sample) -> None:
+        for name in ("due_ns", "sent_ns", "first_byte_ns", "first_event_ns", "first_token_ns",
+                     "last_token_ns", "end_ns"):  # fmt: skip
+            setattr(sample, name, getattr(sample, name) + away)
+
+    def stamps(_number: int, times: list[int]) -> list[int]:
+        return [at + away for at in times]
+
+    _run(tmp_path, worker="1")
+    _run(tmp_path, there, worker="2", stamps=stamps)
+    here, other = b"h" * 16, b"o" * 16
+    for worker, boot, shift in (("1", here, 0), ("2", other, away)):
+        for kind in ("samples", "lag"):
+            path = tmp_path / f"{kind}.{worker}.bin"
+            data = bytearray(path.read_bytes())
+            data[16:32] = struct.pack("<qq", 10**18, START + shift)
+            data[40:56] = boot
+            path.write_bytes(data)
+        notes = tmp_path / f"generator.{worker}.jsonl"
+        rows = [json.loads(line) for line in notes.read_text().splitlines()[:-1]]
+        rows[0]["boot"] = boot.hex()
+        lines = [json.dumps({**row, "at_ns": row["at_ns"] + shift}) + "\n" for row in rows]
+        notes.write_text("".join(lines))
+    got = measure_folder(tmp_path)
+
+    assert (got.requests["due"], got.rates["due_per_s"]) == (360, 40.0)
+    assert got.series["due_per_s"] == [40.0] * 10
+    assert (got.metrics["ttft_ms"].p50, got.generator["workers"]) == (100.0, 2)
 
 
 def test_a_large_run_is_measured_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

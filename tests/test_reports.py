@@ -472,7 +472,10 @@ VALUES = st.recursive(
 PLACES = st.none() | st.integers(0, 300)
 PARTS = st.sampled_from(
     ["plan", "window", "verdict", "notes", "requests", "errors", "findings", "rates", "metrics",
-     "goodput", "generator", "series", "distributions", "metric_says", "ttft_ms", "n", "share"]
+     "goodput", "generator", "series", "distributions", "metric_says", "ttft_ms", "n", "share",
+     "works", "calibration", "before", "stalls", "cost", "stimulus", "tokens", "failed", "ci",
+     "from_s", "to_s", "count", "planned", "usd", "says", "completion", "limits", "valid",
+     "reasons"]
 )  # fmt: skip
 SUMMARIES = st.dictionaries(PARTS, VALUES | st.dictionaries(PARTS, VALUES, max_size=3), max_size=8)
 RESULTS = st.lists(
