@@ -14,7 +14,7 @@ from gateproof.commands.underload import broken_under_load, judge_kept
 from gateproof.errors import TargetError
 from gateproof.kneerun import check_search
 from gateproof.live import Live
-from gateproof.loadfile import load_scenario, overrides_of, plan_of, profile_settings
+from gateproof.loadfile import load_scenario, overrides_of, plan_for, plan_of, profile_settings
 from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
 from gateproof.measure import LoadSummary
 from gateproof.plan import LoadPlan
@@ -114,7 +114,8 @@ def load_into(
 
 def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
     """Resolve the scenario that is named, the target's budget, and the options over both."""
-    about = profile_settings(load_profile(target.profile))
+    profile = load_profile(target.profile)
+    about = profile_settings(profile)
     about["models"] |= target.models
     about["models"].pop("chat", None)
     about |= {"headers": dict(target.headers), "secret_headers": dict(target.secret_headers)}
@@ -124,7 +125,7 @@ def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
         if "budget" in scenario.settings:
             budget = budget.within(budget_of(scenario.settings["budget"], scenario.place))
         given["budget"] = budget.as_table()
-    return plan_of(scenario, target=target.url, model=model, **given)
+    return plan_for(profile, plan_of(scenario, target=target.url, model=model, **given))
 
 
 def _load_run(folder: Path, target: Target, plan: LoadPlan, args: argparse.Namespace) -> LoadRun:
