@@ -29,7 +29,7 @@ from gateproof.errors import UsageError, unknown_name
 from gateproof.plan import ARRIVALS, SLO_NAMES, LoadPlan, Stage, check_plan, parse_slos
 from gateproof.sampling import parse_sampling
 from gateproof.trace import TRACE_FORMATS, scan_trace, trace_format_of
-from gateproof.work import parse_work
+from gateproof.work import parse_work, spoken
 
 if TYPE_CHECKING:  # workers, which are given whole plans, start without it
     from gateproof.profile import Profile
@@ -40,6 +40,7 @@ __all__ = [
     "Option",
     "load_scenario",
     "overrides_of",
+    "plan_for",
     "plan_of",
     "profile_settings",
     "scenario_names",
@@ -424,6 +425,11 @@ OPTIONS: Final = (
         lambda text: parse_budget(text).as_table(),
     ),
 )
+
+
+def plan_for(profile: "Profile", plan: LoadPlan) -> LoadPlan:
+    """Give the plan as it is run on targets of a profile."""
+    return dataclasses.replace(plan, work=spoken(plan.work, profile.claims))
 
 
 def profile_settings(profile: "Profile") -> dict[str, Any]:

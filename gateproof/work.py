@@ -12,7 +12,7 @@ distribution is cut there and the rest of it fills the range.
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = [
     "parse_work",
     "quantile",
     "shares",
+    "spoken",
     "titles",
 ]
 
@@ -199,6 +200,17 @@ def titles(tables: Sequence[Mapping[str, Any]]) -> list[str]:
         name = str(table.get("name") or table.get("kind") or "chat-stream")
         names.append(name if name not in names else f"{name} ({len(names) + 1})")
     return names
+
+
+def spoken(
+    tables: Sequence[Mapping[str, Any]], claims: Collection[str]
+) -> tuple[Mapping[str, Any], ...]:
+    """Put the works of a plan as a target takes them: one with Messages alone has no chat."""
+    if "chat" in claims or "messages" not in claims:
+        return tuple(tables)
+    kinds = {"chat-stream": "messages-stream", "chat": "messages"}
+    asked = [(table, table.get("kind", "chat-stream")) for table in tables or ({},)]
+    return tuple({**table, "kind": kinds.get(kind, kind)} for table, kind in asked)
 
 
 _WORK_KEYS: Final = frozenset(

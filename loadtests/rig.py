@@ -34,6 +34,7 @@ from gateproof.loadfile import (
     OPTIONS,
     load_scenario,
     overrides_of,
+    plan_for,
     plan_of,
     profile_settings,
     scenario_names,
@@ -451,8 +452,9 @@ def _plan(environment: Any, users: int | None = None) -> LoadPlan:
             given["users"] = users or options.num_users
         from gateproof.profile import load_profile  # noqa: PLC0415  # a whole plan needs none
 
-        about = profile_settings(load_profile(options.target_profile))
-        plan = plan_of(scenario, target=host, model=options.model, **{**about, **given})
+        profile = load_profile(options.target_profile)
+        given = {**profile_settings(profile), **given}
+        plan = plan_for(profile, plan_of(scenario, target=host, model=options.model, **given))
     for name in _variables(plan, options.key_env):
         if not os.environ.get(name):
             raise UsageError(

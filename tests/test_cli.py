@@ -537,3 +537,20 @@ def test_a_load_run_without_an_answer_is_reported(
     assert run.footer["exit"] == 3
     assert "Not one request of chat-steady was answered" in run.notes[0]
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_load_run_of_broken_answers_is_a_finding(
+    server: Bundled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where every answer begins well and breaks, the target was reached: status 1, and a report."""
+    monkeypatch.chdir(tmp_path)
+    status = main(
+        ["load", "chat-steady", "--target", f"{server.url}/v1", "--key-env", DEMO_KEY_ENV,
+         "--users", "1", "--seconds", "1", "--out", "run",
+         "--model", "gpt-4o-mini+midstream-error=5"]
+    )  # fmt: skip
+    run = read_run(tmp_path / "run")
+
+    assert status == 1
+    assert {row["kind"] for row in run.loads[0]["summary"]["errors"]} == {"in-band-error"}
+    assert (tmp_path / "run" / "report.html").exists()

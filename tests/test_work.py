@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateproof.errors import UsageError
-from gateproof.work import KINDS, Lengths, Work, parse_lengths, parse_work, quantile, titles
+from gateproof.work import KINDS, Lengths, Work, parse_lengths, parse_work, quantile, spoken, titles
 
 
 def _draws(given: Any, count: int = 4000) -> list[int]:
@@ -163,3 +163,19 @@ def test_lengths_describe_themselves() -> None:
     ]
 
     assert said == ["9", "uniform from 1 to 5", "normal, mean 9, deviation 2 in 1..20"]
+
+
+@pytest.mark.parametrize(
+    ("claims", "wanted"),
+    [
+        ({"chat", "messages"}, ["chat-stream", "chat", "tools"]),
+        ({"chat"}, ["chat-stream", "chat", "tools"]),
+        ({"messages"}, ["messages-stream", "messages", "tools"]),
+    ],
+)
+def test_works_are_put_as_the_target_takes_them(claims: set[str], wanted: list[str]) -> None:
+    """A target that has Messages and no chat is asked for Messages; other kinds stay."""
+    tables = ({"name": "a"}, {"kind": "chat"}, {"kind": "tools"})
+
+    assert [table.get("kind", "chat-stream") for table in spoken(tables, claims)] == wanted
+    assert parse_work(dict(spoken((), {"messages"})[0]), "here").kind == "messages-stream"

@@ -13,7 +13,7 @@ from gateproof.commands.underload import broken_under_load, judge_kept
 from gateproof.errors import TargetError
 from gateproof.kneerun import check_search
 from gateproof.live import Live
-from gateproof.loadfile import overrides_of, plan_of, profile_settings
+from gateproof.loadfile import overrides_of, plan_for, plan_of, profile_settings
 from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
 from gateproof.measure import LoadSummary
 from gateproof.plan import LoadPlan
@@ -100,7 +100,9 @@ def load_into(
     under = judge_kept(writer, plan.scenario, plan.model, target, _cross_talk(summary))
     row = summary.as_json()
     writer.load(plan.scenario, place, {**row, "conformance": under} if under else row)
-    if not summary.requests["answered"] and summary.errors:
+    # A 200 is the target's own answer, however wrong: then the run has found something.
+    begun = any("200" in error["statuses"] for error in summary.errors)
+    if not summary.requests["answered"] and summary.errors and not begun:
         raise TargetError(
             f"Not one request of {plan.scenario} was answered: "
             + "; ".join(f"{row['says']} ({row['count']})" for row in summary.errors),
@@ -111,12 +113,14 @@ def load_into(
 
 def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
     """Resolve the scenario that is named, the target's budget, and the options over both."""
-    about = profile_settings(load_profile(target.profile))
+    profile = load_profile(target.profile)
+    about = profile_settings(profile)
     about["models"] |= target.models
     about["models"].pop("chat", None)
     about |= {"headers": dict(target.headers), "secret_headers": dict(target.secret_headers)}
     given = about | overrides_of(args)
-    return plan_of(args.scenario, target=target.url, model=model, within=target.budget, **given)
+    plan = plan_of(args.scenario, target=target.url, model=model, within=target.budget, **given)
+    return plan_for(profile, plan)
 
 
 def _load_run(folder: Path, target: Target, plan: LoadPlan, args: argparse.Namespace) -> LoadRun:
