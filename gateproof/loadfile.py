@@ -26,6 +26,7 @@ from gateproof.address import check_variable
 from gateproof.budget import Budget, budget_of, parse_budget
 from gateproof.capacity import parse_search
 from gateproof.errors import UsageError, unknown_name
+from gateproof.limitlab.plan import parse_limits
 from gateproof.plan import ARRIVALS, SLO_NAMES, LoadPlan, Stage, check_plan, parse_slos
 from gateproof.sampling import parse_sampling
 from gateproof.trace import TRACE_FORMATS, scan_trace, trace_format_of
@@ -342,8 +343,17 @@ def _as_json(table: Mapping[str, Any], place: str) -> dict[str, Any]:
         raise UsageError(f"{place} holds what JSON cannot: {error}.") from None
 
 
+def _limits(value: Any, place: str, _base: Path | None) -> dict[str, Any]:
+    """Check the table ``[limits]``, and give it as it is written."""
+    parse_limits(value, place)
+    return _as_json(value, place)
+
+
 # The tables that are parsed elsewhere: checked there, and kept as they are written.
-_TABLES: Final[dict[str, Callable[[Any, str, Path | None], Any]]] = {"work": _works}
+_TABLES: Final[dict[str, Callable[[Any, str, Path | None], Any]]] = {
+    "work": _works,
+    "limits": _limits,
+}
 
 
 # Options: each replaces one key of the file, and is read as text everywhere, because Locust's page

@@ -32,7 +32,7 @@ from gateproof.measure import LoadSummary, measure_folder
 from gateproof.plan import LoadPlan, check_plan
 from gateproof.target import origin_of
 
-__all__ = ["LoadRun", "budget_spent", "check_load", "run_load"]
+__all__ = ["LoadRun", "budget_spent", "check_load", "generate", "run_load", "tail"]
 
 # Start-up takes 0.3 s on a quiet machine; a busy CI machine was seen to need ten times that.
 _START_S: Final = 15.0
@@ -65,28 +65,16 @@ def run_load(
     lag_max_ms. Raises UsageError for what cannot be run, and TargetError when no connection could
     be made at all. After Ctrl-C the samples so far are measured and KeyboardInterrupt goes on.
     """
-    check_load(run)
-    run.out_dir.mkdir(parents=True, exist_ok=True)
-    if any(run.out_dir.glob("samples.*.bin")):
-        raise UsageError(f"{run.out_dir} holds a load run already.", "Give an empty folder.")
-    (run.out_dir / "plan.json").write_text(run.plan.as_text(), "utf-8")
-    with (
-        as_file(files("gateproof.loadtests") / "locustfile.py") as locustfile,
-        tempfile.TemporaryDirectory(prefix="gateproof-load-") as empty,
-    ):
-        command = [sys.executable, "-m", "locust", "-f", str(locustfile), *_arguments(run)]
-        try:
-            status = _generate(command, Path(empty), run, progress)
-        except KeyboardInterrupt:  # never of a run with a page, which Ctrl-C just ends
-            with contextlib.suppress(UsageError):
-                _write(measure_folder(run.out_dir), run.out_dir)
-            raise
-    if status == UsageError.exit_status:
-        raise UsageError("The load generator refused its options.", _tail(run.out_dir))
+    try:
+        generate(run, progress)
+    except KeyboardInterrupt:  # never of a run with a page, which Ctrl-C just ends
+        with contextlib.suppress(UsageError):
+            _write(measure_folder(run.out_dir), run.out_dir)
+        raise
     try:
         summary = measure_folder(run.out_dir)
     except UsageError:
-        raise RuntimeError(f"The load generator wrote nothing: {_tail(run.out_dir)}") from None
+        raise RuntimeError(f"The load generator wrote nothing: {tail(run.out_dir)}") from None
     _write(summary, run.out_dir)
     kinds = {row["kind"] for row in summary.errors}
     if (
@@ -99,6 +87,26 @@ def run_load(
             "Check the address, and that the target runs.",
         )
     return summary
+
+
+def generate(run: LoadRun, progress: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+    """Let the generator make a run's requests and write what it writes; figures are the caller's.
+
+    Raises UsageError for what cannot be run.
+    """
+    check_load(run)
+    run.out_dir.mkdir(parents=True, exist_ok=True)
+    if any(run.out_dir.glob("samples.*.bin")):
+        raise UsageError(f"{run.out_dir} holds a load run already.", "Give an empty folder.")
+    (run.out_dir / "plan.json").write_text(run.plan.as_text(), "utf-8")
+    with (
+        as_file(files("gateproof.loadtests") / "locustfile.py") as locustfile,
+        tempfile.TemporaryDirectory(prefix="gateproof-load-") as empty,
+    ):
+        command = [sys.executable, "-m", "locust", "-f", str(locustfile), *_arguments(run)]
+        status = _generate(command, Path(empty), run, progress)
+    if status == UsageError.exit_status:
+        raise UsageError("The load generator refused its options.", tail(run.out_dir))
 
 
 def check_load(run: LoadRun) -> None:
@@ -228,7 +236,7 @@ def _pass_on(
                     log.write(line)
 
 
-def _tail(folder: Path) -> str:
+def tail(folder: Path) -> str:
     """Give the last lines of the generator's log."""
     log = folder / "locust.log"
     text = log.read_text(errors="replace") if log.exists() else ""

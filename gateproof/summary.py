@@ -24,6 +24,7 @@ __all__ = [
     "labs_done",
     "others_promises",
     "print_summary",
+    "safe",
     "sentence",
     "shown_verdict",
     "told",

@@ -30,6 +30,7 @@ from locust.exception import StopUser
 
 from gateproof.budget import Meter, budget_of
 from gateproof.errors import GateproofError, UsageError
+from gateproof.limitlab.documented import with_limits
 from gateproof.loadfile import (
     OPTIONS,
     load_scenario,
@@ -331,7 +332,17 @@ def works_of(plan: LoadPlan) -> tuple[Work, ...]:
 
 def _variables(plan: LoadPlan, key_env: str) -> list[str]:
     """Name the environment variables that hold a plan's secrets."""
-    return [*filter(None, [key_env]), *plan.secret_headers.values()]
+    names = [plan.limits.get(name) for name in ("key", "second_key", "stranger_key")]
+    return [*filter(None, [key_env, *names]), *plan.secret_headers.values()]
+
+
+def _kind_of_rig(plan: LoadPlan) -> Any:
+    """Give the class that runs a plan: a ``Rig``, or for a look at rate limits one alike."""
+    if not plan.limits:
+        return Rig
+    from .limits import LimitsRig  # noqa: PLC0415  # no other run needs the lab
+
+    return LimitsRig
 
 
 def _count(meter: Meter, answer: Reply) -> None:
@@ -378,7 +389,8 @@ def serve() -> None:
     def start(environment: Any, **_: object) -> None:
         try:
             plan = _plan(environment, users=environment.runner.target_user_count)
-            _running[:] = [Rig(plan, environment.parsed_options, environment.events.request.fire)]
+            fire = environment.events.request.fire
+            _running[:] = [_kind_of_rig(plan)(plan, environment.parsed_options, fire)]
         except GateproofError as error:
             sys.stderr.write(f"{error}\n")
             sys.stderr.flush()
@@ -454,7 +466,8 @@ def _plan(environment: Any, users: int | None = None) -> LoadPlan:
 
         profile = load_profile(options.target_profile)
         given = {**profile_settings(profile), **given}
-        plan = plan_for(profile, plan_of(scenario, target=host, model=options.model, **given))
+        plan = plan_of(scenario, target=host, model=options.model, **given)
+        plan = plan_for(profile, with_limits(plan, options.target_profile))
     for name in _variables(plan, options.key_env):
         if not os.environ.get(name):
             raise UsageError(

@@ -7,11 +7,13 @@ import sys
 import uuid
 from pathlib import Path
 
+from gateproof.commands.limits import limits_into, told_limits
 from gateproof.commands.options import target_of
 from gateproof.commands.search import BUDGET_SPENT, search_into
 from gateproof.commands.underload import broken_under_load, judge_kept
 from gateproof.errors import TargetError
 from gateproof.kneerun import check_search
+from gateproof.limitlab.documented import with_limits
 from gateproof.live import Live
 from gateproof.loadfile import overrides_of, plan_for, plan_of, profile_settings
 from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
@@ -36,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     check_load(_load_run(Path(), target, plan, args))
     if plan.search:
         check_search(plan)
-    probe(target, secrets)
+    if not plan.limits:  # what the probe takes of a limit would be missing in it
+        probe(target, secrets)
     if args.out:
         folder = claim_folder(args.out)
     else:
@@ -47,13 +50,7 @@ def run(args: argparse.Namespace) -> int:
             "load", uuid.uuid4().hex[:12], target, profile, plan.seed,
             sys.argv[1:],
         )  # fmt: skip
-        if plan.search:
-            place = f"load/{plan.scenario}"
-            one = _load_run(folder / place, target, plan, args)
-            _, status, why = search_into(writer, one, place, _tell, args.for_rate)
-        else:
-            summary = load_into(writer, target, plan, args)
-            status, why = _status(summary, folder / "load" / plan.scenario)
+        status, why = _make(writer, target, plan, args)
         broken = broken_under_load(read_run(folder))
         if broken and not status:
             status, why = 1, f"{told(broken, 'promise')} broken under load"
@@ -71,11 +68,28 @@ def run(args: argparse.Namespace) -> int:
     page = write_report(folder)
     if args.json:
         made = read_run(folder)
-        row = (made.searches if plan.search else made.loads)[-1]
-        sys.stdout.write(json.dumps(row["summary"], indent=1) + "\n")
+        rows = made.searches if plan.search else made.limits if plan.limits else made.loads
+        sys.stdout.write(json.dumps(rows[-1]["summary"], indent=1) + "\n")
     else:
+        if plan.limits:
+            sys.stdout.write(told_limits(read_run(folder)))
         print_summary(read_run(folder), page)
     return status
+
+
+def _make(
+    writer: RunWriter, target: Target, plan: LoadPlan, args: argparse.Namespace
+) -> tuple[int, str]:
+    """Do what a plan asks for; return the exit status, and why it is not 0."""
+    place = f"load/{plan.scenario}"
+    one = _load_run(writer.folder / place, target, plan, args)
+    if plan.search:
+        _, status, why = search_into(writer, one, place, _tell, args.for_rate)
+        return status, why
+    if plan.limits:
+        return limits_into(writer, one, place, Live(plan, verbose=getattr(args, "verbose", False)))
+    summary = load_into(writer, target, plan, args)
+    return _status(summary, writer.folder / place)
 
 
 def load_into(
@@ -120,6 +134,7 @@ def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
     about |= {"headers": dict(target.headers), "secret_headers": dict(target.secret_headers)}
     given = about | overrides_of(args)
     plan = plan_of(args.scenario, target=target.url, model=model, within=target.budget, **given)
+    plan = with_limits(plan, target.profile, target.keys, target.clock_scale)
     return plan_for(profile, plan)
 
 

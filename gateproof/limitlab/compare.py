@@ -10,6 +10,7 @@ from gateproof.limitlab.stage import Outcome
 
 __all__ = ["amount_of", "compare_all", "group_of", "judge_keys", "span_of"]
 
+_BEFORE: Final = frozenset({"first", "others", "rush"})  # the parts up to the first refusal
 _WINDOW_SHARE: Final = 0.04  # how near a window must be to the documented one
 
 
@@ -73,13 +74,11 @@ def judge_keys(outcome: Outcome) -> list[Judgment]:
 
 def _passed_first(outcome: Outcome) -> int:
     """Return how many requests passed on the first key's counter before its first refusal."""
-    group, count = group_of(outcome), 0
-    for entry in outcome.record.entries:
-        if group(entry) == "":
-            if entry.kind == "refused":
-                return count
-            count += entry.kind == "passed"
-    return 0
+    group = group_of(outcome)
+    return sum(
+        entry.kind == "passed" and entry.part in _BEFORE and group(entry) == ""
+        for entry in outcome.record.entries
+    )
 
 
 def compare_all(

@@ -1,15 +1,20 @@
-"""What vendors document of their rate limits: the data is ``specs/limits.toml``."""
+"""What vendors document of their rate limits (``specs/limits.toml``), put into a run's plan."""
 
 import functools
 import tomllib
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from importlib.resources import files
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from gateproof.errors import unknown_name
-from gateproof.limitlab.plan import Expected, LimitsPlan
+from gateproof.limitlab.plan import Expected, LimitsPlan, parse_limits
+from gateproof.plan import LoadPlan
 
-__all__ = ["tiers", "with_documented"]
+__all__ = ["settled", "tiers", "with_documented", "with_limits"]
+
+NO_KEYS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @functools.cache
@@ -43,3 +48,48 @@ def with_documented(plan: LimitsPlan, profile: str) -> LimitsPlan:
         for one in row.get("limits", ())
     )  # fmt: skip
     return replace(plan, tier=tier, expect=expect, unlimited=bool(row.get("unlimited")))
+
+
+def settled(
+    table: Mapping[str, Any],
+    place: str,
+    *,
+    profile: str,
+    keys: Mapping[str, str],
+    clock_scale: float = 1.0,
+) -> dict[str, Any]:
+    """Return a scenario's ``[limits]`` with what is documented, and keys as their variables.
+
+    ``keys`` are the variables of the target's further keys by name; a name that is none of them is
+    a variable itself.
+    """
+    plan = with_documented(parse_limits(table, place), profile)
+    found = dict(table) | {
+        name: keys.get(value, value)
+        for name in ("key", "second_key", "stranger_key")
+        if (value := getattr(plan, name))
+    }
+    if clock_scale != 1:
+        found["clock_scale"] = clock_scale
+    if plan.unlimited:
+        found["unlimited"] = True
+    if plan.expect:
+        found["expect"] = [
+            {name: value for name, value in asdict(one).items() if value != ""}
+            for one in plan.expect
+        ]
+    return found
+
+
+def with_limits(
+    plan: LoadPlan, profile: str, keys: Mapping[str, str] = NO_KEYS, clock_scale: float = 1.0
+) -> LoadPlan:
+    """Return a load plan whose ``[limits]``, if it has any, is settled, and its longest time."""
+    if not plan.limits:
+        return plan
+    place = f"{plan.scenario}, limits"
+    table = settled(plan.limits, place, profile=profile, keys=keys, clock_scale=clock_scale)
+    limits = parse_limits(table, place)
+    # Three windows for each of two limits, the wait between them, and the requests themselves.
+    longest_s = 9 * limits.real_s(limits.longest_window_s) + 0.2 * limits.most_requests
+    return replace(plan, limits=table, duration_s=longest_s)

@@ -1,8 +1,8 @@
 """What the lab asks for, what it is told, and the record of both.
 
 Rules. Times are nanoseconds of one monotonic clock, which may be a virtual one. When the gateway
-decided lies between sending and answering; a refusal comes at once, an answer may take its time, so
-the fastest round trip of the run tells how far into an exchange the decision is.
+decided lies between sending and answering. A refusal comes at once while an answer may take its
+time, so no decision is taken to be later than the slowest refusal of the run was told.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,7 +78,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Record:
-    """All requests so far, in the order of their answers."""
+    """All requests so far, ask by ask."""
 
     entries: list[Entry] = field(default_factory=list)
     costs: dict[int, int] = field(default_factory=dict)
@@ -89,10 +89,10 @@ class Record:
     usd: float = 0.0
 
     def add(self, ask: Ask, replies: Sequence[Reply], part: str) -> list[Entry]:
-        """Enter the replies to an ask."""
+        """Enter the replies to an ask: of what was on the way together, first what passed."""
         self.batches += 1
         added = []
-        for reply in replies:
+        for reply in sorted(replies, key=lambda one: (kind_of(one) != "passed", one.done_ns)):
             entry = Entry(ask, reply, kind_of(reply), part, self.batches)
             added.append(entry)
             self.sent += 1
@@ -113,6 +113,15 @@ class Record:
         """The fastest round trip."""
         return min((entry.reply.done_ns - entry.reply.sent_ns for entry in self.entries), default=0)
 
+    def _longest_ns(self) -> int:
+        """Return the longest that a decision took to be told: no refusal waits for a model."""
+        took = [
+            entry.reply.done_ns - entry.reply.sent_ns
+            for entry in self.entries
+            if entry.kind == "refused"
+        ]
+        return max(took, default=3 * self.trip_ns)
+
     def cost_of(self, entry: Entry) -> int:
         """Return the tokens of a request, those of its likes if it was refused."""
         return entry.reply.tokens or self.costs.get(entry.ask.tokens) or entry.ask.tokens or 1
@@ -125,32 +134,33 @@ class Record:
         Of requests that were on the way together, those that passed come first: which was decided
         before which is not known, and only so can a refusal have been right.
         """
-        begin_ns, trip_ns = self.begin_ns, self.trip_ns
+        begin_ns, longest_ns = self.begin_ns, self._longest_ns()
         latest: dict[int, int] = {}
         rows: list[tuple[int, int, int, Event]] = []
         chosen = [
-            (entry, group)
+            (entry, group, _took_ns(entry, longest_ns))
             for entry in self.entries
             if entry.kind in ("passed", "refused") and (group := group_of(entry)) is not None
         ]
-        for entry, _ in chosen:
+        for entry, _, took_ns in chosen:
             if entry.kind == "passed":
-                at_ns = entry.reply.sent_ns + trip_ns // 2
+                at_ns = entry.reply.sent_ns + took_ns // 2
                 latest[entry.batch] = max(latest.get(entry.batch, 0), at_ns)
-        for entry, group in chosen:
-            reply, passed = entry.reply, entry.kind == "passed"
-            whole_ns = reply.done_ns - reply.sent_ns
-            if passed:
-                at_ns = reply.sent_ns + trip_ns // 2
-                slack_ns = min(whole_ns, 3 * trip_ns) // 2
-            else:
-                at_ns, slack_ns = reply.sent_ns + whole_ns // 2, whole_ns // 2
-                last_ns = latest.get(entry.batch, 0)
-                if reply.sent_ns < last_ns + trip_ns:
-                    at_ns = max(at_ns, last_ns)
+        for entry, group, took_ns in chosen:
+            passed = entry.kind == "passed"
+            at_ns, slack_ns = entry.reply.sent_ns + took_ns // 2, took_ns // 2
+            last_ns = latest.get(entry.batch, 0)
+            if not passed and entry.reply.sent_ns < last_ns + longest_ns // 2:
+                at_ns = max(at_ns, last_ns)
             cost = self.cost_of(entry) if in_tokens else 1
             event = Event(
                 (at_ns - begin_ns) / 1e9, slack_ns / 1e9, cost, passed, group
             )  # fmt: skip
             rows.append((at_ns, 0 if passed else 1, len(rows), event))
         return [row[3] for row in sorted(rows, key=lambda row: row[:3])]
+
+
+def _took_ns(entry: Entry, longest_ns: int) -> int:
+    """Return how long after sending the decision on a request may have been made."""
+    whole_ns = entry.reply.done_ns - entry.reply.sent_ns
+    return whole_ns if entry.kind == "refused" else min(whole_ns, longest_ns)

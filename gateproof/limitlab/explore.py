@@ -39,11 +39,12 @@ class Explorer:
     def explore(self, stage: Stage, tokens: int) -> Asking:
         """Ask until one limiter is left, or nothing can tell those that are left apart."""
         variants: Sequence[Variant] = ALGORITHMS
+        fits: Sequence[Fit] = ()
         used_up = True
         while True:
             events = self._asker.events(stage)
             met = len(brackets(events))
-            fits = fit(events, variants, longest_s=4 * self._asker.longest_s)
+            fits = fit(events, variants, longest_s=4 * self._asker.longest_s, near=fits)
             if not fits:
                 stage.fits = []
                 stage.notes.append(

@@ -17,6 +17,7 @@ __all__ = ["Fit", "brackets", "fit"]
 
 _GRID: Final = 20
 _STARTS: Final = 20
+_NEAR: Final = 24
 _ZOOMS: Final = 3
 _ZOOM_POINTS: Final = 7
 _EDGE_STEPS: Final = 10
@@ -99,10 +100,12 @@ def fit(
     shortest_s: float = 1e-3,
     longest_s: float = 1e5,
     whole: bool = False,
+    near: Sequence[Fit] = (),
 ) -> list[Fit]:
     """Return the limiters that agree with a record; ``variants`` are those not yet refuted.
 
-    With ``whole``, only limits that are whole numbers agree.
+    With ``whole``, only limits that are whole numbers agree. ``near`` are the fits to a part of the
+    record: what agrees now agreed then, so it is looked for among them as well.
     """
     if not events:
         return []
@@ -113,7 +116,10 @@ def fit(
     found = []
     for variant in variants:
         used = every if variant.counts_refused else packed
-        best = _Search(used, variant, met, whole=whole).run(span_s, shortest_s, longest_s)
+        then = next((one for one in near if one.variant == variant), None)
+        best = _Search(used, variant, met, whole=whole, then=then).run(
+            span_s, shortest_s, longest_s
+        )
         if best is not None:
             found.append(best)
     return found
@@ -129,11 +135,13 @@ class _Search:
         met: Sequence[tuple[float, float]],
         *,
         whole: bool,
+        then: Fit | None,
     ) -> None:
         self._events = events
         self._variant = variant
         self._met = met
         self._whole = whole
+        self._then = then
         self._seen: dict[float, tuple[Bounds, float]] = {}
 
     def run(self, span_s: float, shortest_s: float, longest_s: float) -> Fit | None:
@@ -189,6 +197,9 @@ class _Search:
     def _candidates(self, span_s: float, shortest_s: float, longest_s: float) -> set[float]:
         """Return the windows that are tried first."""
         events, found = self._events, set[float]()
+        if self._then is not None:
+            low_s, high_s = 0.98 * self._then.low_s, 1.02 * self._then.high_s
+            found |= {low_s + (high_s - low_s) * step / _NEAR for step in range(_NEAR + 1)}
         passed = [event for event in events if event.passed]
         if self._variant.algorithm == "token-bucket":
             since = next((event.at_s for event in events if not event.passed), 0.0)

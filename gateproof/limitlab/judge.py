@@ -169,9 +169,9 @@ def _claims(record: Record) -> tuple[int, int, int, list[str]]:
             if wait_s is None or one.ask.tokens < entry.ask.tokens:
                 continue
             due_s = wait_s + one.reply.done_ns / 1e9
-            leeway_s = _COARSE.get(one.reply.told.retry_form, 0.0) + max(
-                _TRIPS * trip_s, _SHARE * wait_s
-            )
+            # Between sending and answering neither side's clock is known.
+            trips_s = (_took_ns(one) + _took_ns(entry)) / 1e9 + _TRIPS * trip_s
+            leeway_s = _COARSE.get(one.reply.told.retry_form, 0.0) + max(trips_s, _SHARE * wait_s)
             later = [
                 next_one for next_one in row[place + 1 :]
                 if next_one.ask.tokens <= one.ask.tokens
@@ -186,7 +186,7 @@ def _claims(record: Record) -> tuple[int, int, int, list[str]]:
                 long += 1
                 after_s = came_s - one.reply.done_ns / 1e9
                 shown = f"told {wait_s:.3f} s, and passed after {after_s:.3f} s"
-            elif came_s <= due_s + max(_TRIPS * trip_s, _SHARE * wait_s):
+            elif came_s <= due_s + max(trips_s, _SHARE * wait_s):
                 right += 1
                 after_s = came_s - one.reply.done_ns / 1e9
                 shown = f"told {wait_s:.3f} s; passed after {after_s:.3f} s"
@@ -196,6 +196,10 @@ def _claims(record: Record) -> tuple[int, int, int, list[str]]:
                 evidence.append(shown)
         row = []
     return short, long, right, evidence
+
+
+def _took_ns(entry: Entry) -> int:
+    return entry.reply.done_ns - entry.reply.sent_ns
 
 
 def _told(entry: Entry, what: What) -> ToldLimit | None:

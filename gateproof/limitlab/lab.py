@@ -102,7 +102,9 @@ class Lab:
         yield from self._what(stage)
         if stage.whats == ("requests",):
             variants = [one.variant for one in stage.fits]
-            stage.fits = fit(self._asker.events(stage), variants, whole=True) or stage.fits
+            stage.fits = (
+                fit(self._asker.events(stage), variants, whole=True, near=stage.fits) or stage.fits
+            )
 
     def _recover_first(self, first: Entry) -> Asking:
         """Wait once, when the very first request is refused: somebody has used the limit before."""
@@ -184,36 +186,38 @@ class Lab:
 
     def _what(self, stage: Stage) -> Asking:
         """Send large requests where small ones would pass: only a limit of tokens minds them."""
-        small = max(self._asker.record.costs.get(0, 1), 1)
-        if not stage.fits or not brackets(self._asker.events(stage)):
-            return
-        one, events = stage.fits[0], self._asker.events(stage)
-        until_s = self._asker.now_s + 1.2 * max(one.window_s, 1e-3)
-        want = min(3.0, stage.passed)
-        at_s = free_time(
-            one, events, now_s=self._asker.now_s, until_s=until_s, want=want, kind=False
+        for want in (3.0, 8.0):  # the second time with more to spare, if nothing passed
+            if not stage.fits or not brackets(self._asker.events(stage)):
+                return
+            if (yield from self._what_once(stage, min(want, stage.passed))):
+                return
+        stage.notes.append(
+            "A large request was refused, and so was a small one after it: whether requests or "
+            "tokens are counted is not told."
         )
-        free = max(value for value in one.free(events, at_s))
+
+    def _what_once(self, stage: Stage, want: float) -> Generator[Ask, Sequence[Reply], bool]:
+        """Ask once what is counted; tell whether that made sense."""
+        small = max(self._asker.record.costs.get(0, 1), 1)
+        one, events = stage.fits[0], self._asker.events(stage)
+        now_s = self._asker.now_s
+        until_s = now_s + 1.2 * max(one.window_s, 1e-3)
+        at_s = free_time(one, events, now_s=now_s, until_s=until_s, want=want, kind=False)
+        free = max(one.free(events, at_s))
         need = 1.3 * max(free, 1.0) * small + 2 * small
         size = round(min(self.plan.long_tokens, max(need, 4 * small)))
-        count = math.ceil(need / size)
-        got = yield from self._asker.send(tokens=size, at_s=at_s, most=count)
+        got = yield from self._asker.send(tokens=size, at_s=at_s, most=math.ceil(need / size))
         took = sum(entry.reply.tokens for entry in got)
         if all(entry.kind == "passed" for entry in got):
             if took > 1.05 * free * small:
                 stage.whats = ("requests",)
             else:
                 stage.notes.append("The large requests took too few tokens to tell what counts.")
-            return
-        if got[-1].kind == "refused":
-            small_one = (yield from self._asker.send())[0]
-            if small_one.kind == "passed":
-                stage.whats = ("tokens",)
-            else:
-                stage.notes.append(
-                    "A large request was refused, and so was a small one after it: whether "
-                    "requests or tokens are counted is not told."
-                )
+            return True
+        if (yield from self._asker.send())[0].kind != "passed":
+            return False
+        stage.whats = ("tokens",)
+        return True
 
     # A limit of tokens beside one of requests, or that small requests did not meet.
 

@@ -93,18 +93,19 @@ class LimitsPlan:
 
 _NUMBERS: Final = {
     "requests": (2, 1_000_000), "tokens": (1, 10**10), "usd": (0, 1e6), "window_s": (0.01, 1e6),
-    "longest_window_s": (0.01, 1e6), "long_tokens": (20, 200_000), "width": (1, 256),
+    "longest_window_s": (0.01, 1e6), "clock_scale": (1, 1e5),
+    "long_tokens": (20, 200_000), "width": (1, 256),
 }  # fmt: skip
 _WHOLE: Final = frozenset({"requests", "tokens", "long_tokens", "width"})
 _TEXTS: Final = frozenset({"key", "second_key", "stranger_key", "second_model", "tier"})
-_EXPECT_KEYS: Final = ("what", "amount", "window_s", "algorithm", "scope")
+_EXPECT_KEYS: Final = ("what", "amount", "window_s", "algorithm", "scope", "source")
 
 
 def parse_limits(table: Mapping[str, Any], place: str) -> LimitsPlan:
     """Read the table ``[limits]`` of a scenario file; every mistake is named with its place."""
     if not isinstance(table, Mapping):
         raise UsageError(f"{place} is not a table.", "Write [limits], and requests = 200 below it.")
-    known = {one.name for one in fields(LimitsPlan)} - {"clock_scale", "prices"}
+    known = {one.name for one in fields(LimitsPlan)} - {"prices"}
     found: dict[str, Any] = {}
     for name, value in table.items():
         if name not in known:
@@ -152,7 +153,7 @@ def _expect(value: Any, place: str) -> tuple[Expected, ...]:
                 error = unknown_name("key", name, _EXPECT_KEYS)
                 raise UsageError(f"{where}: {error.message}", error.hint)
         for name, valid in (("what", WHATS), ("algorithm", ALGORITHM_NAMES), ("scope", SCOPES)):
-            if row.get(name, valid[0]) not in valid:
+            if (row.get(name) or valid[0]) not in valid:
                 raise unknown_name(f"{name} in {where}", str(row[name]), valid)
         found.append(
             Expected(
@@ -161,7 +162,7 @@ def _expect(value: Any, place: str) -> tuple[Expected, ...]:
                 _number(row.get("window_s", 60), f"{where}, window_s", 0.01, 1e7, whole=False),
                 str(row.get("algorithm", "")),
                 str(row.get("scope", "")),
-                "the scenario file",
+                str(row.get("source", "the scenario file")),
             )
         )
     if len({one.what for one in found}) != len(found):
