@@ -12,6 +12,7 @@ import pytest
 
 from gateproof.bundled import DEMO_KEY, Bundled, bundled_server
 from gateproof.check import Verdict
+from gateproof.loadfile import read_scenario
 from gateproof.run import ORDER
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,6 +94,19 @@ def test_readme_command_works(command: str, folder: Path, server: Bundled) -> No
     assert done.returncode == (1 if busy else 0), done.stdout + done.stderr
 
 
+SCENARIO_FILES = [
+    block
+    for block in re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    if "[targets." not in block and "[[targets." not in block
+]
+
+
+@pytest.mark.parametrize("text", SCENARIO_FILES, ids=lambda text: text.partition("\n")[0][:40])
+def test_readme_scenario_is_one(text: str) -> None:
+    """What the README shows as a scenario's file is read as one."""
+    assert read_scenario("own", text, place="README.md").says
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "says"),
     [
@@ -105,7 +119,8 @@ def test_readme_file_works(
     fault: str, status: int, says: str, server: Bundled, tmp_path: Path
 ) -> None:
     """The README's gateproof.toml gives a target with an upstream, and a waiver that is held."""
-    text = "".join(re.findall(r"```toml\n(.*?)```", README, re.DOTALL))
+    blocks = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    text = "".join(block for block in blocks if "[targets." in block)
     text = text.replace("http://127.0.0.1:4000", server.url + fault)
     text = text.replace("http://127.0.0.1:9090", server.url).replace("mock/{name}", "{name}")
     (tmp_path / "gateproof.toml").write_text(text, "utf-8")
