@@ -32,7 +32,15 @@ from gateproof.measure import LoadSummary, measure_folder
 from gateproof.plan import LoadPlan, check_plan
 from gateproof.target import origin_of
 
-__all__ = ["LoadRun", "budget_spent", "check_load", "generate", "run_load", "tail"]
+__all__ = [
+    "LoadRun",
+    "budget_spent",
+    "check_load",
+    "generate",
+    "in_vain",
+    "run_load",
+    "tail",
+]
 
 # Start-up takes 0.3 s on a quiet machine; a busy CI machine was seen to need ten times that.
 _START_S: Final = 15.0
@@ -124,9 +132,22 @@ def check_load(run: LoadRun) -> None:
 
 def budget_spent(folder: Path) -> str:
     """Say how a run's budget ended its load before the plan was done; empty when it did not."""
+    return _noted(folder, "budget")
+
+
+def in_vain(folder: Path) -> str:
+    """Say why a load was ended because nothing but hopeless failures came; empty when it was not.
+
+    Such are failures to connect, and statuses of 4xx other than 429.
+    """
+    return _noted(folder, "in-vain")
+
+
+def _noted(folder: Path, kind: str) -> str:
+    """Give the words of the first note of a kind that the generator's processes wrote."""
     for path in sorted(folder.glob("generator.*.jsonl")):
         for line in path.read_bytes().split(b"\n"):
-            if line.startswith(b'{"kind": "budget"'):
+            if line.startswith(b'{"kind": "%b"' % kind.encode()):
                 with contextlib.suppress(ValueError):
                     return str(json.loads(line)["says"])
     return ""

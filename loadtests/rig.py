@@ -42,7 +42,7 @@ from gateproof.loadfile import (
 )
 from gateproof.manners import refuse_foreign
 from gateproof.plan import LoadPlan
-from gateproof.sample import NEVER, NO_COST, ErrorKind, Flag, Sample
+from gateproof.sample import ERROR_SAYS, NEVER, NO_COST, ErrorKind, Flag, Sample
 from gateproof.sampling import Sampling
 from gateproof.work import Lengths, Work, parse_work, titles
 
@@ -63,6 +63,13 @@ __all__ = ["Rig", "rig", "serve", "works_of"]
 # Options that Locust has under names of its own.
 _OF_LOCUST = ("--users",)
 _BUDGET_SPENT = 5  # the exit status, as gateproof's own
+
+# So many failures of these kinds before anything else came: no load will change that, and a closed
+# load would ask thousands of times a second.
+_IN_VAIN = 200
+_HOPELESS = frozenset(
+    {ErrorKind.CONNECT, ErrorKind.CONNECT_TIMEOUT, ErrorKind.TLS, ErrorKind.CLIENT_ERROR}
+)
 
 
 class Rig:
@@ -119,6 +126,7 @@ class Rig:
             )
         self.spent = False
         """Whether the budget ended the load."""
+        self._vain: int | None = 0  # hopeless failures so far; None once anything else came
         self._talks: dict[int, _Talk] = {}
         self._patience: dict[int, Patience] = {}
         self._arrivals: Arrivals | None = None
@@ -222,11 +230,22 @@ class Rig:
         sent = request if self._witness is None else self._witness.tap(number, request)
         self._client.send(sent, sample, record)
         self._workload.learn(request, sample)
+        if self._vain is not None:
+            self._judge_vain(heard[0])
         if self._meter is not None:
             _count(self._meter, heard[0])
         if talk is not None:
             talk.answer = heard[0]
         return heard[0]
+
+    def _judge_vain(self, answer: Reply) -> None:
+        """End a load of which nothing but hopeless failures came."""
+        self._vain = None if answer.sample.error not in _HOPELESS else (self._vain or 0) + 1
+        if self._vain == _IN_VAIN:
+            last = ERROR_SAYS[ErrorKind(answer.sample.error)]  # what it said may hold the key
+            says = f"its first {_IN_VAIN} requests all failed, the last of them so: {last}"
+            self.recorder.note(kind="in-vain", at_ns=monotonic_ns(), says=says)
+            gevent.spawn(self._finish)
 
     def _affords(self, meter: Meter) -> bool:
         """Count one more request, or end the load when it could pass the budget."""

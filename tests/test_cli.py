@@ -17,7 +17,7 @@ import pytest
 from gateproof import __version__
 from gateproof.bundled import DEMO_KEY, DEMO_KEY_ENV, Bundled, bundled_server
 from gateproof.cli import EXIT_STATUS, main, parser
-from gateproof.commands import load as load_verb
+from gateproof.live import Live
 from gateproof.report import write_report
 from gateproof.run import read_run
 from tests.liars import lying, reply
@@ -484,12 +484,12 @@ def test_an_interrupted_load_run_is_kept(
     monkeypatch.chdir(tmp_path)
     told: list[object] = []
 
-    def interrupt(row: object) -> None:
+    def interrupt(_live: object, row: object) -> None:
         told.append(row)
         if len(told) == 2:
             _thread.interrupt_main()
 
-    monkeypatch.setattr(load_verb, "_progress", interrupt)
+    monkeypatch.setattr(Live, "take", interrupt)
     status = main(
         ["load", "chat-steady", "--target", f"{server.url}/v1", "--key-env", DEMO_KEY_ENV,
          "--users", "2", "--seconds", "9", "--out", "run"]

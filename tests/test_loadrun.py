@@ -15,9 +15,10 @@ import pytest
 from gateproof.loadtests.timetable import offsets
 
 import gateproof
+from gateproof.bundled import DEMO_KEY_ENV, bundled_server
 from gateproof.errors import TargetError, UsageError
 from gateproof.loadfile import plan_of
-from gateproof.loadrun import LoadRun, budget_spent, run_load
+from gateproof.loadrun import LoadRun, budget_spent, in_vain, run_load
 from gateproof.measure import measure_folder
 from gateproof.plan import LoadPlan
 from gateproof.sample import ErrorKind, Flag, read_samples
@@ -113,6 +114,18 @@ def test_failures_leave_evidence(address: str, tmp_path: Path) -> None:
     assert not got.valid
     path = next(run.out_dir.glob("failures.*.jsonl"))
     assert json.loads(path.read_text().splitlines()[0])["status"] == 429
+
+
+def test_a_load_in_vain_ends_soon(tmp_path: Path) -> None:
+    """When nothing but refusals of the same hopeless kind came, no more of them are asked for."""
+    with bundled_server() as server:
+        plan = plan_of("chat-steady", target=f"{server.url}/v1", model="nope", duration_s=30.0)
+        run_load(LoadRun(plan, tmp_path / "load", DEMO_KEY_ENV))
+    errors = read_samples(tmp_path / "load").records["error"]
+
+    assert in_vain(tmp_path / "load").startswith("its first 200 requests all failed")
+    assert set(errors.tolist()) == {ErrorKind.CLIENT_ERROR}
+    assert 200 <= len(errors) <= 200 + 2 * (plan.users or 0)
 
 
 def test_dead_target_is_a_target_error(tmp_path: Path) -> None:

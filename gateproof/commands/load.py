@@ -16,7 +16,7 @@ from gateproof.kneerun import check_search
 from gateproof.limitlab.documented import with_limits
 from gateproof.live import Live
 from gateproof.loadfile import overrides_of, plan_for, plan_of, profile_settings
-from gateproof.loadrun import LoadRun, budget_spent, check_load, run_load
+from gateproof.loadrun import LoadRun, budget_spent, check_load, in_vain, run_load
 from gateproof.measure import LoadSummary
 from gateproof.plan import LoadPlan
 from gateproof.probe import probe
@@ -114,6 +114,8 @@ def load_into(
     under = judge_kept(writer, plan.scenario, plan.model, target, _cross_talk(summary))
     row = summary.as_json()
     writer.load(plan.scenario, place, {**row, "conformance": under} if under else row)
+    if why := in_vain(folder):
+        writer.note(f"The load of {plan.scenario} was ended early: {why}.")
     # A 200 is the target's own answer, however wrong: then the run has found something.
     begun = any("200" in error["statuses"] for error in summary.errors)
     if not summary.requests["answered"] and summary.errors and not begun:
