@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import orjson
 
+from gateproof.lengths import LONGEST, quantile, shares
 from gateproof.sample import NEVER, ErrorKind, Sample
-from gateproof.work import KINDS, LONGEST, Work, quantile, shares
+from gateproof.work import KINDS, Work
 
 from .answer import Answer, CompletionsAnswer, MessagesAnswer
 from .bodies import DEFAULT_OUTPUT, frame_bytes, template

@@ -8,8 +8,9 @@ from gateproof.loadtests.canary import Watch, canary
 from gateproof.loadtests.texts import Ratio, Ring, share_of
 from gateproof.loadtests.work import Request, Workload
 
+from gateproof.lengths import Lengths
 from gateproof.sample import ErrorKind, Sample
-from gateproof.work import KINDS, Lengths, Work
+from gateproof.work import KINDS, Work
 from tests.load_workload import workload
 
 
