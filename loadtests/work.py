@@ -46,7 +46,7 @@ _READERS: Final[Mapping[str, type[Reply]]] = {
 # What is drawn for a request, each for itself.
 _WORK, _PROMPT, _OUTPUT, _PLACE, _PREFIX, _TURNS, _COPY, _BATCH = range(8)
 
-_MOST_HISTORY: Final = 512 * 1024  # bytes of earlier turns; the oldest are left out beyond it
+_MOST_HISTORY: Final = 256 * 1024  # bytes of earlier turns (64,000 tokens); the oldest are left out
 _FIXED_PREFIX_PER_WORD: Final = 1.0  # a prefix that changed while a run learns would not be shared
 _TOOL_COPY: Final = 24  # words of a forced call's argument where the scenario names no output
 _TOOL_FRAME: Final = 20  # tokens of a forced call beside the copied words: name, members, reference
