@@ -30,6 +30,7 @@ from locust.exception import StopUser
 
 from gateproof.budget import Meter, budget_of
 from gateproof.errors import GateproofError, UsageError
+from gateproof.lengths import Lengths
 from gateproof.limitlab.documented import with_limits
 from gateproof.loadfile import (
     OPTIONS,
@@ -44,7 +45,7 @@ from gateproof.manners import refuse_foreign
 from gateproof.plan import LoadPlan
 from gateproof.sample import ERROR_SAYS, NEVER, NO_COST, ErrorKind, Flag, Sample
 from gateproof.sampling import Sampling
-from gateproof.work import Lengths, Work, parse_work, titles
+from gateproof.work import Work, parse_work, titles
 
 from .arrivals import Arrivals
 from .calibrate import Calibrator

@@ -16,14 +16,16 @@ from typing import Any, Final
 
 import orjson
 
+from gateproof.lengths import LONGEST, quantile, shares
 from gateproof.sample import NEVER, ErrorKind, Sample
-from gateproof.work import KINDS, LONGEST, Work, quantile, shares
+from gateproof.work import KINDS, Work
 
 from .answer import Answer, CompletionsAnswer, MessagesAnswer
 from .bodies import DEFAULT_OUTPUT, frame_bytes, template
 from .canary import Watch, canary
 from .plain import PlainChat, PlainEmbeddings, PlainMessage
 from .reply import Reply
+from .request import Request
 from .texts import Ratio, Ring, share_of
 
 __all__ = ["Conversation", "Request", "Workload"]
@@ -44,60 +46,10 @@ _READERS: Final[Mapping[str, type[Reply]]] = {
 # What is drawn for a request, each for itself.
 _WORK, _PROMPT, _OUTPUT, _PLACE, _PREFIX, _TURNS, _COPY, _BATCH = range(8)
 
-_MOST_HISTORY: Final = 512 * 1024  # bytes of earlier turns; the oldest are left out beyond it
+_MOST_HISTORY: Final = 256 * 1024  # bytes of earlier turns (64,000 tokens); the oldest are left out
 _FIXED_PREFIX_PER_WORD: Final = 1.0  # a prefix that changed while a run learns would not be shared
 _TOOL_COPY: Final = 24  # words of a forced call's argument where the scenario names no output
 _TOOL_FRAME: Final = 20  # tokens of a forced call beside the copied words: name, members, reference
-
-
-class Request:
-    """One HTTP request, and how its answer is read."""
-
-    __slots__ = (
-        "_make",
-        "data",
-        "number",
-        "own",
-        "reference",
-        "turn",
-        "want_usage",
-        "words",
-        "work",
-    )
-
-    def __init__(
-        self,
-        data: bytes,
-        work: int,
-        number: int,
-        reference: str,
-        own: Sequence[str],
-        turn: bytes,
-        words: int,
-        make: Callable[["Request", Sample], Reply],
-        *,
-        want_usage: bool,
-    ) -> None:
-        self.data = data
-        """Head and body as they go over the wire."""
-        self.work = work
-        """The index of the work, for ``Sample.work``."""
-        self.number = number
-        self.reference = reference
-        """The canary that its answer shall show, and no other's."""
-        self.own = own
-        """The references that its answer may show: its own, and those of the turns before."""
-        self.turn = turn
-        """The message it adds to its conversation, as JSON."""
-        self.words = words
-        """Words in its prompt, where tokens per word can be learned from it; else 0."""
-        self.want_usage = want_usage
-        self._make = make
-
-    def answer(self, sample: Sample) -> Reply:
-        """Give the reader of the answer; it fills the sample."""
-        sample.work = self.work
-        return self._make(self, sample)
 
 
 class _Made:

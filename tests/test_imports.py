@@ -22,6 +22,7 @@ LAYERS = (
         "gateproof.budget",
         "gateproof.address",
         "gateproof.trace",
+        "gateproof.lengths",
         "gateproof.work",
         "gateproof.values",
         "gateproof.sampling",
