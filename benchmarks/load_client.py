@@ -130,7 +130,9 @@ def ours(url: str, plan: Mapping[str, Any], folder: Path) -> Seen:
     start_ns, end_ns = (
         next(row["at_ns"] for row in notes if row["kind"] == kind) for kind in ("start", "stop")
     )
-    ticks = [row for row in notes if row["kind"] == "tick" and row["at_ns"] <= end_ns + 10**7]
+    ticks = [row for row in notes if row["kind"] == "tick"]
+    inside = [row for row in ticks if row["at_ns"] <= end_ns + 10**7]
+    ticks = inside if len(inside) > 1 else ticks  # a run of less than a second
     samples = read_samples(folder)
     entries = {}
     for row in samples.records:

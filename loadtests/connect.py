@@ -88,6 +88,12 @@ class Proxy:
     port: int
     authorization: str = field(default="", repr=False)
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no evidence may show: the credential as it is sent, and as it is."""
+        coded = self.authorization.removeprefix("Basic ")
+        return (coded, base64.b64decode(coded).decode()) if coded else ()
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

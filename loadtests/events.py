@@ -83,8 +83,9 @@ class EventReader:
             self._held = [rest] if rest else []
             self._held_bytes = len(rest)
             on_event = self._on_event
+            of_lines = data.count(b"\n") > 2 * len(blocks)  # some block is more than one line
             for block in blocks:
-                if block.startswith(b"data: ") and b"\n" not in block:
+                if block[:6] == b"data: " and not (of_lines and b"\n" in block):
                     on_event(b"", block[6:], at_ns)
                 else:
                     self._block(block, at_ns)

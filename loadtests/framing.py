@@ -204,6 +204,8 @@ class Response:
             data = self._held + data
             self._held = b""
         place, end, left = 0, len(data), self._left
+        if not left:
+            place = _whole_chunks(data, parts)
         while place < end:
             if left > 2:  # inside a chunk; the last two bytes of ``left`` are its CRLF
                 stop = min(place + left - 2, end)
@@ -265,6 +267,19 @@ def _no_head(_status: int, _headers: dict[bytes, bytes]) -> Callable[[bytes, int
     return _nowhere
 
 
+def _whole_chunks(data: bytes, parts: list[bytes]) -> int:
+    """Cut the whole chunks at the beginning that hold no CRLF of their own; give where they end."""
+    pieces = data.split(b"\r\n")
+    place = 0
+    for line, part in zip(pieces[:-2:2], pieces[1:-1:2], strict=False):
+        size = _sizes.get(line)
+        if not size or size != len(part):
+            break
+        parts.append(part)
+        place += len(line) + size + 4
+    return place
+
+
 def _headers(lines: list[bytes]) -> dict[bytes, bytes]:
     """Read header lines; names in lower case, repeated ones joined by commas."""
     if len(lines) > _MOST_FIELDS:
@@ -286,5 +301,5 @@ def _size(line: bytes) -> int:
         raise Broken(ErrorKind.MALFORMED_HTTP, f"not a chunk size: {line[:80]!r}")
     size = int(found[1], 16)
     if len(_sizes) < _MOST_SIZES and len(line) <= 16:
-        _sizes[line] = size
+        _sizes[line] = _sizes[line.rstrip(b"\r")] = size
     return size

@@ -79,11 +79,12 @@ class Rig:
     def __init__(self, plan: LoadPlan, options: Any, fire: Callable[..., None]) -> None:
         self.plan = plan
         secrets = {name: os.environ.get(name, "") for name in _variables(plan, options.key_env)}
+        proxy = proxy_for(plan.target, plan.proxy, secret_of(plan.proxy_auth_env))
         self._client = Client(
             plan.target,
             Limits(**plan.timeouts),
             fresh_connections=plan.fresh_connections,
-            proxy=proxy_for(plan.target, plan.proxy, secret_of(plan.proxy_auth_env)),
+            proxy=proxy,
             ca_file=plan.ca_file,
         )
         works = works_of(plan)
@@ -110,7 +111,7 @@ class Rig:
             folder,
             fire,
             titles=titles(plan.work),
-            secrets=[value for value in secrets.values() if value],
+            secrets=[*filter(None, secrets.values()), *(proxy.secrets if proxy else ())],
             progress=options.progress,
         )
         if folder is not None and not (folder / "plan.json").exists():

@@ -72,8 +72,10 @@ def test_proxy(url: str, environ: dict[str, str], wanted: Proxy | None) -> None:
 def test_proxy_given() -> None:
     """A proxy that is named is taken for the loopback too, with the credential of the variable."""
     got = proxy_for("http://127.0.0.1/v1", "http://proxy.example:3128", "user:pass", {})
+    assert got is not None
     assert got == Proxy("proxy.example", 3128, "Basic dXNlcjpwYXNz")
     assert "dXNl" not in repr(got) + str(got)
+    assert (got.secrets, BY.secrets) == (("dXNlcjpwYXNz", "user:pass"), ())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Load runs end to end: the generator in its own process, its samples, its figures."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -90,6 +91,33 @@ def test_open_model_keeps_its_timetable(address: str, tmp_path: Path) -> None:
     assert (due - due[0]).tolist() == [at - wanted[0] for at in wanted]
     assert len(due) > 20
     assert got.requests["delayed"] == 0
+
+
+def test_a_run_is_calibrated_on_both_sides(address: str, tmp_path: Path) -> None:
+    """Before the load and after it the generator's own error is measured, judged and told."""
+    run = dataclasses.replace(_run(address, tmp_path), calibrate=True)
+    got = run_load(run)
+    assert got.calibration is not None
+    streams = [got.calibration[time]["streams"] for time in ("before", "after")]
+    assert streams == [4, 4]
+    assert all(got.calibration[time]["stamp_error_ms"]["n"] > 5 for time in ("before", "after"))
+    limits = [row["name"] for row in got.verdict["limits"]]
+    assert [name for name in limits if "calibrated" in name] == [
+        "calibrated error p99 before the load",
+        "calibrated error p99 after the load",
+    ]
+    assert any(
+        note.startswith("The generator's own error here (p99): before") for note in got.notes
+    )
+    # What the responder was asked is no part of the run.
+    assert got.requests["due"] + got.requests["warm_up"] == len(read_samples(run.out_dir).records)
+
+
+def test_a_run_says_that_it_is_not_calibrated(address: str, tmp_path: Path) -> None:
+    """A run whose generator was not measured says so, and is not judged by it."""
+    got = run_load(_run(address, tmp_path))
+    assert "The generator's own error is unknown: it was not to be measured." in got.notes
+    assert not any("calibrated" in row["name"] for row in got.verdict["limits"])
 
 
 def test_cap_is_reported(address: str, tmp_path: Path) -> None:
