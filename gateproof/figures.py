@@ -30,7 +30,7 @@ from gateproof.latency import (
 from gateproof.plan import LoadPlan
 from gateproof.sample import ERROR_SAYS, FINDINGS, FLAG_SAYS, NEVER, ErrorKind, Flag, Samples
 from gateproof.spread import Spread, distribution, histogram_of, spread_of
-from gateproof.timeline import tokens_between
+from gateproof.timeline import in_flight, tokens_between
 from gateproof.trust import Generator
 from gateproof.work import titles
 
@@ -201,6 +201,7 @@ def figures_of(samples: Samples, window: Window, plan: LoadPlan, *, whole: bool)
             "tokens_per_s": round(
                 tokens_between(samples, window.from_ns, window.to_ns) / window.seconds, 3
             ),
+            "in_flight": round(in_flight(records, window.from_ns, window.to_ns), 3),
         },
         "cost": cost(records, plan.prices),
         "metrics": spreads,
