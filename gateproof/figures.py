@@ -30,7 +30,7 @@ from gateproof.latency import (
 from gateproof.plan import LoadPlan
 from gateproof.sample import ERROR_SAYS, FINDINGS, FLAG_SAYS, NEVER, ErrorKind, Flag, Samples
 from gateproof.spread import Spread, distribution, histogram_of, spread_of
-from gateproof.timeline import tokens_between
+from gateproof.timeline import in_flight, tokens_between
 from gateproof.trust import Generator
 from gateproof.work import titles
 
@@ -117,7 +117,7 @@ def _spreads(
     ) -> None:
         ordered = np.sort(values)
         spreads[name] = spread_of(values, ordered, groups, independent=independent)
-        if whole and name in _DISTRIBUTIONS:
+        if whole and name in (*_DISTRIBUTIONS, "gap_ms"):
             distributions[name] = distribution(ordered)
         if whole and name in _HISTOGRAMS:
             histograms[name] = histogram_of(ordered).as_json()
@@ -126,19 +126,15 @@ def _spreads(
         take(name, values, [batches(len(values))])
     seen = where(rows, (rows["error"] == ErrorKind.NONE) | (rows["error"] == ErrorKind.UNFINISHED))
     found: Gaps = gaps(seen, stamps)
-    cuts = batches(len(found.sizes))
-    groups = [found.sizes]
-    if len(cuts):
-        groups.append(np.add.reduceat(found.sizes, np.concatenate([[0], np.cumsum(cuts)[:-1]])))
+    groups = [found.sizes, batches(len(found.sizes))]
     take("gap_ms", found.ms, groups, independent=False)
     stalled = stalls(found)
     if found.shared:
         take("itl_ms", found.share(), groups, independent=False)
     else:
-        spreads["itl_ms"] = spreads["gap_ms"]
-        if whole:
-            histograms["itl_ms"] = histograms["gap_ms"]
-            distributions["itl_ms"] = distribution(np.sort(found.ms))
+        for part in (spreads, distributions, histograms) if whole else (spreads,):
+            part["itl_ms"] = part["gap_ms"]
+    distributions.pop("gap_ms", None)
     return {name: spreads[name] for name in METRIC_SAYS}, stalled, distributions, histograms
 
 
@@ -205,6 +201,7 @@ def figures_of(samples: Samples, window: Window, plan: LoadPlan, *, whole: bool)
             "tokens_per_s": round(
                 tokens_between(samples, window.from_ns, window.to_ns) / window.seconds, 3
             ),
+            "in_flight": round(in_flight(records, window.from_ns, window.to_ns), 3),
         },
         "cost": cost(records, plan.prices),
         "metrics": spreads,

@@ -7,6 +7,10 @@ requests sent one after another share a queue. So the variance of the share of v
 percentile is also taken over groups (streams; twenty batches of consecutive requests), as in a
 cluster sample, and turned back into times (Woodruff's method); the wider interval is given.
 
+Measured over seeds, with 3,000 values each: where each value remembers half of the one before, it
+covers the truth 95 to 97 times of 100; nine tenths, 92 to 94; 0.97 of it, 86 to 91. (An interval
+that takes the values for independent ones covers it 37 times of 100 at nine tenths.)
+
 Rules. No interval is better than a wrong one: with too few values, or too few groups to see how
 they vary, it is ``None``. Everything is a pure function of the values; nothing is drawn at random.
 """
@@ -90,8 +94,9 @@ def quantile_interval(
 ) -> tuple[float, float] | None:
     """Give the interval of a percentile: the widest of the binomial one and one per grouping.
 
-    ``groups`` are sizes of groups of consecutive ``values``; ``ordered`` are the same values,
-    sorted. With ``independent=False`` the binomial interval is left out: the values only count by
+    The first of ``groups`` are sizes of groups of consecutive ``values``, each further one sizes of
+    groups of such groups (streams, batches of streams); ``ordered`` are the same values, sorted.
+    With ``independent=False`` the binomial interval is left out: the values only count by
     their groups, and without enough of these there is no interval.
     """
     n = len(ordered)
@@ -101,10 +106,17 @@ def quantile_interval(
         if ranks is None:
             return None
         found.append((ranks[0] - 1, ranks[1] - 1))
-    for sizes in groups:
-        if not len(sizes) and independent:
-            continue
-        spread = _deviation(values, sizes, at_share(ordered, share) if n else 0.0)
+    below, sizes = None, np.empty(0, np.int64)
+    for joined in groups:
+        if not len(joined) and (independent or below is not None):
+            break
+        if below is None:
+            sizes = joined[joined > 0]
+            below = _count_below(values, sizes, at_share(ordered, share) if n else 0.0)
+        else:
+            starts = np.cumsum(joined) - joined
+            sizes, below = np.add.reduceat(sizes, starts), np.add.reduceat(below, starts)
+        spread = _deviation(below, sizes)
         if spread is None:
             return None
         # On the scale of the logit, where a share near 1 has its long side below.
@@ -127,13 +139,11 @@ def _expit(value: float) -> float:
     return 1 / (1 + math.exp(-min(max(value, -700.0), 700.0)))
 
 
-def _deviation(values: NDArray[Any], sizes: NDArray[np.int64], at: float) -> float | None:
-    """Give how far the share of values that are at most ``at`` may be off, with 95 %."""
-    sizes = sizes[sizes > 0]
-    groups, n = len(sizes), len(values)
+def _deviation(below: NDArray[np.int64], sizes: NDArray[np.int64]) -> float | None:
+    """Give how far a share of values may be off, with 95 %, from each group's count and size."""
+    groups, n = len(sizes), int(sizes.sum())
     if groups < _LEAST_GROUPS:
         return None
-    below = _count_below(values, sizes, at)
     residues = below - below.sum() / n * sizes
     variance = groups / (groups - 1) * float(np.square(residues).sum()) / n**2
     return _t(groups - 1) * math.sqrt(variance)
@@ -147,8 +157,8 @@ def _count_below(values: NDArray[Any], sizes: NDArray[np.int64], at: float) -> N
     while first < len(sizes):
         last = max(int(np.searchsorted(ends, begin + _ROOM)), first + 1)
         end = int(ends[last - 1])
-        hits = (values[begin:end] <= at).astype(np.int64)
-        counts[first:last] = np.add.reduceat(hits, ends[first:last] - sizes[first:last] - begin)
+        hits = np.cumsum(values[begin:end] <= at, dtype=np.int32)
+        counts[first:last] = np.diff(hits[ends[first:last] - begin - 1], prepend=0)
         begin, first = end, last
     return counts
 

@@ -53,7 +53,9 @@ def headline(summary: Mapping[str, Any]) -> str:
     if arrivals == "closed" and _number(users):
         said.append(f"closed, {told(users, 'user')}")
     elif isinstance(arrivals, str):
-        said.append(f"{arrivals}" + (f" arrivals, {rate:g}/s" if _number(rate) else ""))
+        stages = len(_rows(_at(summary, "plan", "stages")))
+        level = f", {rate:g}/s" if _number(rate) else f" in {told(stages, 'stage')}"
+        said.append(f"{arrivals} arrivals" + (level if _number(rate) or stages else ""))
     due, answered = _at(summary, "requests", "due"), _at(summary, "requests", "answered")
     if _number(due) and _number(answered):
         said.append(f"{answered:,} of {told(due, 'request')} answered")

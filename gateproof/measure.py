@@ -25,7 +25,8 @@ The JSON form of a ``LoadSummary`` (``as_json``)::
     failed            {"share", "ci"}: failed of those that came to an end
     errors, findings  [{"kind", "says", "count", "statuses"}], most frequent first
     tokens            {"prompt", "completion", "reasoning", "deltas", "compared", "differ"}
-    rates             {"offered_per_s", "due_per_s", "answered_per_s", "tokens_per_s"}
+    rates             {"offered_per_s", "due_per_s", "answered_per_s", "tokens_per_s",
+                      "in_flight": requests at a time, on average}
     cost              {"usd": decimal text, "per_1000_requests_usd", "source": "answers", "prices",
                       "answers and prices" or null, "priced", "unpriced", "says"}
     cost_usd          cost.usd
@@ -43,7 +44,8 @@ The JSON form of a ``LoadSummary`` (``as_json``)::
                       "local_errors", "lost_records"}
     calibration       null, or the joined form of gateproof.calibration
     series            {"bin_s", "t_s": [...], "due_per_s", "answered_per_s", "failed_per_s",
-                      "tokens_per_s", "ttft_p50_ms", "ttft_p95_ms", "active", "lag_max_ms"}
+                      "tokens_per_s", "ttft_p50_ms", "ttft_p95_ms", "active", "lag_max_ms",
+                      "planned": arrivals a second, or users}
     distributions     "ttft_ms", "itl_ms", "e2e_ms" -> {"cdf": [[value, share]],
                       "histogram": {"edges_ms", "counts"}}
     histograms        metric -> as ``gateproof.histogram.Histogram.as_json``; those of several runs
@@ -177,7 +179,7 @@ def measure(
         stimulus=delivered,
         generator=about,
         calibration=calibration,
-        series=series(samples, generator.start_ns, window.stop_ns, lag),
+        series=series(samples, plan, generator.start_ns, window.stop_ns, lag),
         **part,
     )
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from gateproof.interval import at_share
 from gateproof.latency import US_PER_MS, abandoned, blocks, first_us, stamps_of, token_count, where
+from gateproof.plan import LoadPlan
 from gateproof.sample import NEVER, ErrorKind, Samples
 
-__all__ = ["series", "tokens_between"]
+__all__ = ["in_flight", "series", "tokens_between"]
 
 _TORN_BIN: Final = 0.5  # less than half a bin at the end belongs to the bin before it
 _MOST_BINS: Final = 600  # a chart has no more columns than that
@@ -52,10 +53,26 @@ def tokens_between(samples: Samples, from_ns: int, to_ns: int) -> float:
     )
 
 
+def in_flight(rows: NDArray[np.void], from_ns: int, to_ns: int) -> float:
+    """Give how many requests were being answered at a time, on average over a span of time."""
+    rows = where(rows, ~abandoned(rows) & (rows["end_us"] != NEVER))
+    end_at = rows["sent_ns"] + rows["end_us"].astype(np.int64) * 1000
+    inside = np.clip(end_at, from_ns, to_ns) - np.clip(rows["sent_ns"], from_ns, to_ns)
+    return float(inside.sum() / (to_ns - from_ns))
+
+
 def series(
-    samples: Samples, start_ns: int, end_ns: int, lag: tuple[NDArray[Any], NDArray[Any]]
+    samples: Samples,
+    plan: LoadPlan,
+    start_ns: int,
+    end_ns: int,
+    lag: tuple[NDArray[Any], NDArray[Any]],
 ) -> dict[str, Any]:
-    """Bin the whole run, warm-up included, by second (or by more when it is long)."""
+    """Bin the whole run, warm-up included, by second (or by more when it is long).
+
+    ``planned`` is the level that was asked for in the middle of each bin: arrivals a second, or
+    users; it is ``None`` where a trace was replayed.
+    """
     rows = samples.records
     seconds = max((end_ns - start_ns) / 1e9, 1e-9)
     bin_s = next(s for s in _WIDTHS_S if seconds / s <= _MOST_BINS)
@@ -95,6 +112,10 @@ def series(
     return {
         "bin_s": bin_s,
         "t_s": [index * bin_s for index in range(bins)],
+        "planned": [
+            None if plan.arrivals == "trace" else round(plan.shape.level((at - start_ns) / 1e9), 3)
+            for at in middles.tolist()
+        ],
         "due_per_s": rate(rows["due_ns"]),
         "answered_per_s": rate(end_at[ended["error"] == ErrorKind.NONE]),
         "failed_per_s": rate(end_at[ended["error"] > ErrorKind.UNFINISHED]),

@@ -44,6 +44,8 @@ class _Line:
 def charts_of(summary: Mapping[str, Any]) -> tuple[Chart, ...]:
     """Draw every chart that a load summary has the values for."""
     series = {**mapping(summary.get("series")), "window": summary.get("window")}
+    closed = mapping(summary.get("plan")).get("arrivals") == "closed"
+    series["planned_users" if closed else "planned_per_s"] = series.get("planned")
     distributions = mapping(summary.get("distributions"))
     made = [
         _cdf(mapping(distributions.get("ttft_ms")), "TTFT", "time to first token"),
@@ -59,8 +61,9 @@ def charts_of(summary: Mapping[str, Any]) -> tuple[Chart, ...]:
             series,
             "Requests over time",
             "requests/s",
-            "Due, answered in full, and failed, in each interval.",
+            "Due, answered in full, and failed, in each interval; and planned, if arrivals were.",
             (
+                ("planned_per_s", "planned", INK),
                 ("due_per_s", "due", SECOND),
                 ("answered_per_s", "answered", FIRST),
                 ("failed_per_s", "failed", THIRD),
@@ -80,8 +83,9 @@ def charts_of(summary: Mapping[str, Any]) -> tuple[Chart, ...]:
             series,
             "Streams in flight",
             "streams",
-            "Requests that were being answered in the middle of each interval.",
-            (("active", "in flight", FIRST),),
+            "Requests that were being answered in the middle of each interval; and users, where "
+            "they were planned.",
+            (("planned_users", "users planned", INK), ("active", "in flight", FIRST)),
         ),
         _over_time(
             series,

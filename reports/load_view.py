@@ -47,6 +47,7 @@ RATES: Mapping[str, tuple[str, str]] = {
     "due_per_s": ("due", "requests/s"),
     "answered_per_s": ("answered", "requests/s"),
     "tokens_per_s": ("output", "tokens/s"),
+    "in_flight": ("in flight", "on average"),
 }
 RANKS = ("mean", "p50", "p90", "p95", "p99", "p999", "max")
 RANK_NAMES = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")

@@ -139,7 +139,7 @@ def summary_markdown(report: Report) -> str:
                 _code(run.header["target"].get("url")),
                 f"profile {_code(run.header['profile'].get('name'))}",
                 _md(report.started),
-                told(report.requests, "request"),
+                *([told(report.requests, "request")] if report.requests else []),
                 f"gateproof {_md(run.header.get('gateproof'))}.",
             )
         ),

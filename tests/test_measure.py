@@ -96,6 +96,7 @@ def test_known_run(tmp_path: Path) -> None:
     }
     assert (got.requests["due"], got.requests["clean"], got.requests["warm_up"]) == (180, 180, 20)
     assert (got.rates["due_per_s"], got.rates["answered_per_s"]) == (20.0, 20.0)
+    assert got.rates["in_flight"] == pytest.approx(20 * 0.185, rel=0.01)  # Little's law
     assert got.rates["tokens_per_s"] == pytest.approx(100.0, rel=0.01)
     assert (got.verdict["valid"], got.verdict["reasons"]) == (True, [])
     assert got.metrics["gap_ms"].n == 180 * 4
@@ -114,8 +115,9 @@ def test_summary_is_json(tmp_path: Path) -> None:
 
 def test_series_spans_the_run(tmp_path: Path) -> None:
     """The series has a bin per second, warm-up included."""
-    series = _run(tmp_path).series
+    series = _run(tmp_path, plan={"rate_per_s": 20.0}).series
 
+    assert series["planned"] == [20.0] * 10
     assert series["due_per_s"] == [20.0] * 10
     assert {len(values) for name, values in series.items() if name != "bin_s"} == {10}
     assert set(series["ttft_p50_ms"]) == {100.0}
