@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gateproof.errors import GateproofError
 
-__all__ = ["DEMO_KEY", "DEMO_KEY_ENV", "Bundled", "bundled_server"]
+__all__ = ["DEMO_KEY", "DEMO_KEY_ENV", "Bundled", "bundled_server", "fault_table"]
 
 DEMO_KEY = "sk-gateproof-demo"  # the reference server's own demo key, which opens nothing else
 DEMO_KEY_ENV = "GATEPROOF_DEMO_KEY"
@@ -26,6 +26,21 @@ class Bundled:
 
     url: str
     pid: int
+
+
+def fault_table() -> list[dict[str, str]]:
+    """Return the reference server's table of faults, oddities and behaviours."""
+    done = subprocess.run(  # our own module, and no word of a user's in it
+        [sys.executable, "-m", "gateproof.reference_server", "--list-faults", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise GateproofError(f"The reference server does not list its faults: {done.stderr}")
+    table: list[dict[str, str]] = json.loads(done.stdout)
+    return table
 
 
 @contextlib.contextmanager

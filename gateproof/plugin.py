@@ -38,7 +38,7 @@ from gateproof.errors import GateproofError
 from gateproof.profile import load_profile
 from gateproof.run import RunWriter, claim_folder, exit_status, new_folder
 from gateproof.scenario import Scenario
-from gateproof.settings import resolve_target
+from gateproof.settings import target_of_options
 from gateproof.suite import load_checks, room_path, select
 from gateproof.target import read_secrets
 from gateproof.transcript import Transcript
@@ -79,19 +79,7 @@ class State:
     def __init__(self, config: pytest.Config) -> None:
         option = config.option
         self.config = config
-        self.target = resolve_target(
-            option.target,
-            file=option.target_file,
-            profile=option.profile,
-            key_env=option.key_env,
-            model=option.model,
-            upstream=option.upstream,
-            upstream_models=option.upstream_models,
-            allow_origins=option.allow_origin,
-            plan_keys=option.plan_key,
-            login=option.login,
-            budget=option.budget,
-        )
+        self.target = target_of_options(option, option.target_file)
         self.groups = split_groups(option.groups)
         self.profile = load_profile(self.target.profile).with_groups(self.groups)
         known = load_checks()

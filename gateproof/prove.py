@@ -15,44 +15,48 @@ faults that they must find.
 import asyncio
 import contextlib
 import gc
-import json
 import multiprocessing
 import os
 import re
-import subprocess
-import sys
-import tomllib
 import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Any
 
+from gateproof.bundled import DEMO_KEY, bundled_server, fault_table
+from gateproof.bundled import DEMO_KEY_ENV as KEY_ENV
 from gateproof.check import Check, Result, needs_of
 from gateproof.conform import Plan, judge_all, make_plan, record_plan
-from gateproof.errors import GateproofError, unknown_name
-from gateproof.profile import Profile, load_profile, profile_names
+from gateproof.errors import unknown_name
+from gateproof.kills import (
+    GATEWAY,
+    GENERATIVE,
+    HEALTHY,
+    LIMITS,
+    OPTIONAL,
+    Expectation,
+    base_of,
+    load_elsewhere,
+    load_unheld,
+)
+from gateproof.profile import Profile, load_profile
 from gateproof.requirement import load_requirements
 from gateproof.suite import load_checks
 from gateproof.target import Login, Target, Upstream
 from gateproof.transcript import Transcript
 
 __all__ = [
-    "Expectation",
+    "Gaps",
     "Outcome",
     "Server",
     "gaps",
-    "load_elsewhere",
-    "load_kills",
-    "load_unheld",
     "plan_rows",
     "prove",
     "serving",
+    "to_json",
 ]
 
-DEMO_KEY = "sk-gateproof-demo"  # the reference server's own; it opens nothing else
-KEY_ENV = "GATEPROOF_DEMO_KEY"
 FINDINGS = ("fail", "warn", "info", "departs")
 AT_ONCE = 12  # rows recorded at the same time: enough to hide the silences in them
 LIMITS_AT_ONCE = 3  # bursts must be bursts
@@ -62,15 +66,7 @@ MOST_JOBS = 4  # one server answers all of them
 JOURNAL_BYTES = "16000000"  # the gateway's rows that are recorded at once, and some to spare
 CONCURRENCY = 8  # exchanges of a row at the same time
 IDLE_TIMEOUT_S = 3.5  # more than the checks' patience with a server on this machine
-ELSEWHERE = "elsewhere"
-UNHELD = "unheld"
-GATEWAY = "gateway"
-OPTIONAL = "-optional"
-LIMITS = "-limits"
-HEALTHY = "healthy"  # the row of a table that says what its profile departs from
-GENERATIVE = "generative"
 CASES = 25  # generated requests for each generative scenario
-START_TIMEOUT_S = 20.0
 CLOCK_SCALE = 12  # a minute of the server's limits lasts five seconds, enough for a burst
 # What else the server's demo accounts have, by profile: keys of other plans, and a user.
 PLANS: Mapping[str, Mapping[str, str]] = {
@@ -80,37 +76,6 @@ PLANS: Mapping[str, Mapping[str, str]] = {
 }
 LOGINS: Mapping[str, tuple[str, str]] = {"omai": ("demo", "gateproof-demo-password")}
 PASSWORD_ENV = "GATEPROOF_DEMO_PASSWORD"  # noqa: S105  # the name of a variable
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """A row of the kill list: what a fault must do to the checks, and to no other.
-
-    ``group`` is the table that the row stands in: a profile; a profile and ``-optional``, for the
-    checks that its groups bring; a profile and ``-limits``, for those that run into limits;
-    ``gateway`` (of the profile openai) or ``gateway-`` and another
-    profile; or ``generative``.
-    ``fault`` is empty for the healthy server. ``untestable`` may name whole families
-    (``chat.chunk.*``) and exceptions (``!chat.chunk.object``); what is killed or inconclusive is
-    not meant. ``finds`` are the checks of a generative row that must find its fault, whatever
-    others do. ``departs`` are the upstream's rules that the profile does not keep by its own
-    documents: they are found under every fault of the table, and on the healthy server.
-    """
-
-    group: str
-    fault: str
-    kind: str = "fault"
-    profile: str = ""
-    kills: frozenset[str] = frozenset()
-    untestable: tuple[str, ...] = ()
-    inconclusive: frozenset[str] = frozenset()
-    finds: frozenset[str] = frozenset()
-    departs: frozenset[str] = frozenset()
-
-    @property
-    def name(self) -> str:
-        """Return what the row is called in tables and tests."""
-        return f"{self.group} {self.fault or HEALTHY}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,88 +155,12 @@ class Server:
     table: Sequence[Mapping[str, str]]
 
 
-def _tables(text: str | None) -> dict[str, dict[str, Any]]:
-    if text is None:
-        text = (files("gateproof.suites") / "kills.toml").read_text("utf-8")
-    return tomllib.loads(text)
-
-
-def load_elsewhere(text: str | None = None) -> Mapping[str, str]:
-    """Return the checks that are shown elsewhere, each with the place and the reason."""
-    return _tables(text).get(ELSEWHERE, {})
-
-
-def load_unheld(text: str | None = None) -> Mapping[str, str]:
-    """Return the faults that no requirement forbids, each with the reason."""
-    return _tables(text).get(UNHELD, {})
-
-
-def load_kills(text: str | None = None) -> tuple[Expectation, ...]:
-    """Read the kill list; anything unknown or missing raises ``GateproofError``."""
-    profiles = {GATEWAY: "openai", GENERATIVE: "openai"}
-    for name in profile_names():
-        profiles |= {name: name, name + OPTIONAL: name, name + LIMITS: name}
-        profiles |= {f"{GATEWAY}-{name}": name}
-    rows = []
-    for group, faults in _tables(text).items():
-        if group in (ELSEWHERE, UNHELD):
-            continue
-        if group not in profiles:
-            raise unknown_name("table in kills.toml", group, profiles)
-        states = ("kills", "untestable", "inconclusive")
-        valid = ("profile", "finds") if group == GENERATIVE else states
-        departs = frozenset(faults.get(HEALTHY, {}).get("departs", ()))
-        for fault, row in faults.items():
-            if fault == HEALTHY:
-                continue
-            for key in row:
-                if key not in valid:
-                    raise unknown_name(f"key of {group}.{fault} in kills.toml", key, valid)
-            profile = row.get("profile") or profiles[group]
-            rows.append(
-                Expectation(
-                    group,
-                    fault,
-                    profile=profile,
-                    kills=frozenset(row.get("kills", ())),
-                    untestable=tuple(row.get("untestable", ())),
-                    inconclusive=frozenset(row.get("inconclusive", ())),
-                    finds=frozenset(row.get("finds", ())),
-                    departs=departs,
-                )
-            )
-    return tuple(rows)
-
-
 @contextlib.contextmanager
 def serving(profile: str = "openai") -> Iterator[Server]:
     """Start a reference server of our own on a free port, and end it with the block."""
-    command = [sys.executable, "-m", "gateproof.reference_server", "--port", "0"]
     options = ["--journal-bytes", JOURNAL_BYTES, "--clock-scale", str(CLOCK_SCALE)]
-    with subprocess.Popen(  # noqa: S603  # our own module, and no word of a user's in it
-        [*command, "--exit-with-stdin", "--profile", profile, *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    ) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                raise GateproofError("The reference server did not start; see its message above.")
-            table = subprocess.run(  # noqa: S603  # as above
-                [*command[:3], "--list-faults", "--json"],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=START_TIMEOUT_S,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-            ).stdout
-            yield Server(json.loads(line)["url"], json.loads(table))
-        finally:
-            process.terminate()
-            process.wait(START_TIMEOUT_S)
+    with bundled_server(["--profile", profile, *options]) as server:
+        yield Server(server.url, fault_table())
 
 
 def plan_rows(
@@ -287,7 +176,7 @@ def plan_rows(
     """
     groups = list(dict.fromkeys(row.group for row in kills if row.group != GENERATIVE))
     kinds = {row["name"]: row["kind"] for row in server.table}
-    listed = {(row.group, _base(row.fault)) for row in kills}
+    listed = {(row.group, base_of(row.fault)) for row in kills}
     oddities = [
         row["name"]
         for row in server.table
@@ -307,23 +196,17 @@ def plan_rows(
                 if (group, name) not in listed
             ]
     rows += [row for row in kills if row.group == GENERATIVE]
-    rows = [replace(row, kind=kinds.get(_base(row.fault), row.kind)) for row in rows]
+    rows = [replace(row, kind=kinds.get(base_of(row.fault), row.kind)) for row in rows]
     if profile is not None:
         if profile not in (*groups, GENERATIVE):
             raise unknown_name("table of the kill list", profile, (*groups, GENERATIVE))
         rows = [row for row in rows if row.group == profile]
     if faults:
         for fault in faults:
-            if not any(fault in (row.fault, _base(row.fault)) for row in rows):
+            if not any(fault in (row.fault, base_of(row.fault)) for row in rows):
                 raise unknown_name("fault", fault, {row.fault for row in rows if row.fault})
-        rows = [row for row in rows if row.fault in faults or _base(row.fault) in faults]
+        rows = [row for row in rows if row.fault in faults or base_of(row.fault) in faults]
     return tuple(rows)
-
-
-def _base(fault: str) -> str:
-    """Return a fault's name without its parameter; of several joined, the last one's."""
-    last = fault.rpartition("+")[2]
-    return last.partition(":")[0].partition("=")[0]
 
 
 def prove(
@@ -517,7 +400,7 @@ def gaps(server: Server, outcomes: Sequence[Outcome], checks: Mapping[str, Check
     groups: dict[frozenset[str], list[str]] = {}
     for check, names in killers.items():
         groups.setdefault(frozenset(names), []).append(check)
-    listed = {_base(outcome.row.fault) for outcome in outcomes} | load_unheld().keys()
+    listed = {base_of(outcome.row.fault) for outcome in outcomes} | load_unheld().keys()
     return Gaps(
         unproven=tuple(sorted(check for check in checks if check not in found | excepted.keys())),
         alike=tuple(tuple(sorted(same)) for names, same in groups.items() if names and same[1:]),

@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gateproof.budget import parse_budget
 from gateproof.config import CONFIG_NAME, load_targets
 from gateproof.errors import UsageError, unknown_name
 from gateproof.target import Login, Target, Upstream, check_url, check_variable, origin_of
 
-__all__ = ["resolve_target"]
+__all__ = ["resolve_target", "target_of_options"]
 
 
 def resolve_target(  # noqa: PLR0913  # each is an option of the command line
@@ -69,6 +70,30 @@ def resolve_target(  # noqa: PLR0913  # each is an option of the command line
     if budget:
         target = dataclasses.replace(target, budget=parse_budget(budget))
     return target
+
+
+def target_of_options(options: object, file: Path | None) -> Target:
+    """Return the target that the options of a verb, or of pytest, name; they have the same names.
+
+    What a verb has no option for counts as not given.
+    """
+
+    def given(name: str) -> Any:
+        return getattr(options, name, None)
+
+    return resolve_target(
+        given("target"),
+        file=file,
+        profile=given("profile"),
+        key_env=given("key_env"),
+        model=given("model"),
+        upstream=given("upstream"),
+        upstream_models=given("upstream_models"),
+        allow_origins=given("allow_origin") or (),
+        plan_keys=given("plan_key") or (),
+        login=given("login"),
+        budget=given("budget"),
+    )
 
 
 def _from_file(named: str, path: Path) -> Target:

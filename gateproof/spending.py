@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from gateproof.dialects.openai import is_int, is_number, loads
+from gateproof.dialects.common import is_int, is_number, loads
 from gateproof.transcript import Exchange
 
 __all__ = ["Spent", "spent_in"]

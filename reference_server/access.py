@@ -15,7 +15,7 @@ from .state import picodollars
 
 if TYPE_CHECKING:
     from .call import Call
-    from .profiles import Model, Plan, Profile
+    from .profile import Model, Plan, Profile
     from .state import State
 
 __all__ = [

@@ -12,7 +12,7 @@ from .script import JSON, Reply
 
 if TYPE_CHECKING:
     from .call import Call
-    from .profiles import Model
+    from .profile import Model
 
 __all__ = [
     "VERSIONS",

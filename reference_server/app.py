@@ -27,7 +27,8 @@ from .journal import Entry, Journal, mark
 from .jsontext import dumps
 from .limits import Gate, Limit, Refused, Ruler, Scope, duration
 from .multipart import read_form
-from .profiles import DEMO_KEY, PROFILES, Profile, seeds
+from .profile import DEMO_KEY, Profile
+from .profiles import PROFILES, seeds
 from .routes import Handler, handlers_of
 from .script import JSON, Reply, Step, common_headers, frame_body
 from .state import State

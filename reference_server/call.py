@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .faults.table import Deed
     from .limits import Gate
     from .multipart import Form
-    from .profiles import Profile
+    from .profile import Profile
     from .state import State
 
 __all__ = ["Call", "json_of"]

@@ -13,7 +13,7 @@ from .chat import complete, length_of
 from .errors import ApiError
 from .faults import apply
 from .model import prompt_tokens, text_of
-from .profiles import Model
+from .profile import Model
 from .render import body_of, chunks_of
 from .script import JSON, Reply
 from .tokens import LONGEST

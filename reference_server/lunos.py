@@ -19,7 +19,7 @@ from .script import JSON, Reply
 
 if TYPE_CHECKING:
     from .call import Call
-    from .profiles import Model
+    from .profile import Model
 
 __all__ = ["attributed", "balance", "complete", "list_models", "observe"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .jsontext import Json
 
 if TYPE_CHECKING:
-    from .profiles import Model
+    from .profile import Model
 
 __all__ = ["OMEGA_PROMPT", "with_omega"]
 

@@ -10,161 +10,24 @@ answers that are kept on request.
 Prices are the server's own: the vendor's sample shows none that its models have.
 """
 
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import envelopes, lunos
-from .chat import Choice, Completion
-from .errors import ApiError
-from .jsontext import Json
+from .chat import Completion
 from .limits import Limit
 from .omega import with_omega
-from .rules import Rule, boolean, list_of, nullable, one_of, text
+from .osmapi_chat import OSMAPI_FIELDS, osmapi_add, osmapi_card, osmapi_models
+from .profile import Model, Plan, Profile
+from .rules import boolean, text
 from .state import Account, Seed, picodollars
-from .tokens import tokenize
 from .validate import CHAT_FIELDS
 
-if TYPE_CHECKING:
-    from .call import Call
-
-__all__ = ["DEMO_KEY", "PROFILES", "Model", "Plan", "Profile", "seeds"]
-
-DEMO_KEY = "sk-gateproof-demo"
+__all__ = ["PROFILES", "seeds"]
 
 _MINUTE_NS = 60_000_000_000
-_MILLION = Decimal(1_000_000)
-_CENT = Decimal("0.01")
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model that a profile serves; prices are in USD for a million tokens."""
-
-    name: str
-    owner: str
-    created: int = 1_735_689_600
-    reasons: bool = False
-    context: int = 128_000
-    price_in: Decimal = Decimal("0.15")
-    price_out: Decimal = Decimal("0.6")
-    does: tuple[str, ...] = ("chat",)
-    """What it can be asked for: chat, completions, embeddings, images, speech, transcriptions."""
-    inputs: tuple[str, ...] = ("text",)
-    """The modalities that it reads."""
-    outputs: tuple[str, ...] = ("text",)
-    """The modalities that it writes."""
-    title: str = ""
-    """Its name for people."""
-    dimensions: int = 0
-    """The length of its embeddings."""
-    shortens: bool = False
-    """Takes ``dimensions``, for shorter embeddings."""
-    pusd_in: int = field(init=False, default=0)
-    """The price of one token in picodollars."""
-    pusd_out: int = field(init=False, default=0)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "pusd_in", picodollars(self.price_in / _MILLION))
-        object.__setattr__(self, "pusd_out", picodollars(self.price_out / _MILLION))
-
-    def card(self, name: str) -> dict[str, Any]:
-        """Return the model as the list of models shows it."""
-        return {"id": name, "object": "model", "created": self.created, "owned_by": self.owner}
-
-
-def _plain_card(model: Model, name: str) -> dict[str, Any]:
-    return model.card(name)
-
-
-def _nothing_added(
-    completion: Completion, _model: Model, _payload: Mapping[str, Any]
-) -> Completion:
-    return completion
-
-
-def _not_observed(_call: "Call", _completion: Completion, _model: Model) -> None:
-    return
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an account pays for, and how the demo account of this plan begins."""
-
-    name: str = "default"
-    models: frozenset[str] | None = None
-    """The names that it has; None is all."""
-    limits: tuple[Limit, ...] = ()
-    quota_tokens: int | None = None
-    """Tokens for a month; None is without end."""
-    balance: Decimal = Decimal(1000)
-    """USD in the demo account."""
-    alert: Decimal = Decimal(1)
-    """USD below which the balance counts as low."""
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What a target of this kind claims to be."""
-
-    name: str
-    models: Mapping[str, Model]
-    """Every name that is served, listed or not, and the model that answers to it."""
-    listed: Sequence[str]
-    fields: Mapping[str, Rule] = field(default_factory=lambda: CHAT_FIELDS)
-    add: Callable[[Completion, Model, Mapping[str, Any]], Completion] = _nothing_added
-    card: Callable[[Model, str], dict[str, Any]] = _plain_card
-    usage_always: bool = False
-    """The last chunk of a stream carries usage without being asked."""
-    show_reasoning: bool = False
-    key: str = DEMO_KEY
-    base: str = "/v1"
-    """The path before every route."""
-    key_headers: tuple[str, ...] = ("authorization",)
-    """The headers that may carry the key, the first that does wins: ``authorization`` (Bearer),
-    ``cookie`` (a session), or one that is the key."""
-    session_cookie: str = ""
-    """The cookie that carries a session."""
-    open_routes: frozenset[tuple[str, ...]] = frozenset()
-    """The routes that need no key."""
-    plans: Mapping[str, Plan] = field(default_factory=lambda: {"default": Plan()})
-    """The plans by name; the demo key's is the last, which is the highest."""
-    restricted: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
-    """Further demo keys: the end of the key, its plan, and its permissions."""
-    user: tuple[str, str] | None = None
-    """Name and password of the demo account's user."""
-    prompt: Callable[[Sequence[Json], Model], list[Json]] | None = None
-    """Makes the messages that the model gets from those of the client; None leaves them."""
-    observe: "Callable[[Call, Completion, Model], None]" = _not_observed
-    """Takes notice of each answer, for the journal."""
-    names_model: bool = True
-    """Answers to a chat say which model gave them."""
-    refuse: "Callable[[ApiError, Call | None, str], tuple[int, Json]]" = envelopes.openai
-    """Gives the status and the body of an error, from the call (if it got that far) and the id."""
-    limit_headers: str = "openai"
-    """The family of rate-limit headers: ``openai``, ``osmapi`` or ``anthropic``."""
-
-    def model_for(self, name: str, does: str | None) -> Model:
-        """Find a model that can do this, or refuse the request."""
-        model = self.models.get(name)
-        if model is None:
-            raise ApiError(
-                404,
-                f"The model {name[:100]!r} does not exist or you do not have access to it.",
-                param="model",
-                code="model_not_found",
-            )
-        if does is not None and does not in model.does:
-            raise ApiError(
-                400,
-                f"The model {name!r} does not support {does}, only {' and '.join(model.does)}.",
-                param="model",
-                code="unsupported_model",
-            )
-        return model
 
 
 _OPENAI = (
@@ -200,176 +63,6 @@ _ANTHROPIC = (
     Model("claude-haiku-4-5", "anthropic", 1_760_486_400, title="Claude Haiku 4.5",
           context=200_000, price_in=Decimal(1), price_out=Decimal(5)),
 )  # fmt: skip
-
-_PROVIDERS = {
-    "openai": (
-        Model("gpt-4o", "openai", 1_715_367_049, price_in=Decimal("2.5"), price_out=Decimal(10)),
-        Model("gpt-4o-mini", "openai", 1_721_172_741),
-        Model("gpt-5-mini", "openai", 1_754_425_928, reasons=True, price_in=Decimal("0.25"),
-              price_out=Decimal(2)),
-        Model("text-embedding-3-small", "openai", 1_705_948_997, does=("embeddings",),
-              dimensions=1536, shortens=True, price_in=Decimal("0.02"), price_out=Decimal(0)),
-        Model("tts-1", "openai", 1_681_940_951, does=("speech",), price_in=Decimal(15),
-              price_out=Decimal(0)),
-        Model("whisper-1", "openai", 1_677_532_384, does=("transcriptions",),
-              price_in=Decimal(10), price_out=Decimal(0)),
-        Model("gpt-realtime", "openai", 1_756_256_146, does=("realtime",), price_in=Decimal(4),
-              price_out=Decimal(16)),
-    ),
-    "anthropic": (
-        Model("claude-sonnet-4-6", "anthropic", 1_771_286_400, price_in=Decimal(3),
-              price_out=Decimal(15)),
-    ),
-    "google-ai-studio": (
-        Model("gemini-2.5-flash", "google-ai-studio", 1_750_118_400, price_in=Decimal("0.3"),
-              price_out=Decimal("2.5")),
-    ),
-    "groq": (
-        Model("llama-3.3-70b-instruct", "groq", 1_733_443_200, price_in=Decimal("0.59"),
-              price_out=Decimal("0.79")),
-    ),
-}  # fmt: skip
-
-
-def _osmapi_models() -> dict[str, Model]:
-    names: dict[str, Model] = {}
-    for provider, models in _PROVIDERS.items():
-        for model in models:
-            names[model.name] = model
-            names[f"{provider}/{model.name}"] = model
-    names["auto"] = names["gpt-4o-mini"]
-    return names
-
-
-def _osmapi_card(model: Model, name: str) -> dict[str, Any]:
-    return {
-        **model.card(name),
-        "name": model.name,
-        "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
-        "providers": [{"providerId": model.owner, "modelName": model.name}],
-        "pricing": {
-            "prompt": format(model.price_in / _MILLION, "f"),
-            "completion": format(model.price_out / _MILLION, "f"),
-        },
-        "context_length": model.context,
-        "supported_parameters": sorted(_OSMAPI_FIELDS),
-    }
-
-
-def _exact(value: Decimal) -> Decimal:
-    """Drop trailing zeros; zero is 0."""
-    return value.normalize() if value else Decimal(0)
-
-
-def _cost(model: Model, usage: Mapping[str, Any], searches: int) -> dict[str, Decimal]:
-    """Price an answer: the total is the sum of the parts, and no fee is taken for the request.
-
-    The vendor's sample repeats the total in ``cost_usd_request``; its cost page calls that field a
-    fee that is usually 0. The sum only comes out under the second reading.
-    """
-    cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
-    input_ = (usage["prompt_tokens"] - cached) * model.price_in / _MILLION
-    cached_input = cached * model.price_in / _MILLION / 2
-    output = usage["completion_tokens"] * model.price_out / _MILLION
-    search = searches * _CENT
-    cost = {
-        "cost_usd_total": _exact(input_ + cached_input + output + search),
-        "cost_usd_input": _exact(input_),
-        "cost_usd_output": _exact(output),
-        "cost_usd_cached_input": _exact(cached_input),
-        "cost_usd_request": Decimal(0),
-    }
-    if searches:
-        cost["cost_usd_web_search"] = search
-    return cost
-
-
-def heal(text: str) -> str | None:
-    """Find the JSON in an answer: without fences, words around it, or commas before an end."""
-    start = min((p for p in (text.find("{"), text.find("[")) if p >= 0), default=-1)
-    end = max(text.rfind("}"), text.rfind("]"))
-    if start < 0 or end < start:
-        return None
-    inner = re.sub(r",(\s*[}\]])", r"\1", text[start : end + 1])
-    try:
-        json.loads(inner)
-    except (ValueError, RecursionError):
-        return None
-    return inner
-
-
-def _heals(payload: Mapping[str, Any]) -> bool:
-    form = payload.get("response_format") or {}
-    if form.get("type") not in {"json_object", "json_schema"} or int(payload.get("n") or 1) > 1:
-        return False
-    plugins = payload.get("plugins") or ()
-    return any(
-        plugin == "response-healing"
-        or (isinstance(plugin, dict) and plugin.get("id") == "response-healing")
-        for plugin in plugins
-    )
-
-
-def _healed(choice: Choice) -> Choice:
-    text = choice.text
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        healed = heal(text)
-        if healed is not None and not choice.calls:
-            return replace(choice, tokens=tokenize(healed))
-    return choice
-
-
-def _osmapi_add(completion: Completion, model: Model, payload: Mapping[str, Any]) -> Completion:
-    searches = 1 if payload.get("web_search") else 0
-    usage = completion.usage
-    if usage is not None:
-        reasoning = usage["completion_tokens_details"]["reasoning_tokens"]
-        extra = {"reasoning_tokens": reasoning} if reasoning else {}
-        usage = {**usage, **extra, **_cost(model, usage, searches)}
-    annotations = {
-        "annotations": [
-            {
-                "type": "url_citation",
-                "url": "https://www.example.com/source",
-                "title": "An example source",
-            }
-        ]
-    }
-    choices = completion.choices
-    if _heals(payload):
-        choices = tuple(_healed(choice) for choice in choices)
-    requested = str(payload["model"])
-    return replace(
-        completion,
-        choices=choices,
-        usage=usage,
-        extra={
-            "metadata": {
-                "requested_model": requested,
-                "used_model": model.name,
-                "used_provider": model.owner,
-            }
-        },
-        message_extra=annotations if searches else None,
-    )
-
-
-def _plugin(value: Json, param: str) -> None:
-    """Accept a plugin by name or as an object with an ``id``: the vendor's pages show both."""
-    if isinstance(value, dict):
-        text()(value.get("id"), f"{param}.id")
-    else:
-        text()(value, param)
-
-
-_OSMAPI_FIELDS: dict[str, Rule] = {
-    **CHAT_FIELDS,
-    "reasoning_effort": nullable(one_of("minimal", "low", "medium", "high")),
-    "web_search": nullable(boolean),
-    "plugins": nullable(list_of(_plugin)),
-}
 
 
 def _tier(requests: int, tokens: int) -> tuple[Limit, ...]:
@@ -447,11 +140,11 @@ PROFILES: dict[str, Profile] = {
     ),
     "osmapi": Profile(
         name="osmapi",
-        models=_osmapi_models(),
-        listed=list(_osmapi_models()),
-        fields=_OSMAPI_FIELDS,
-        add=_osmapi_add,
-        card=_osmapi_card,
+        models=osmapi_models(),
+        listed=list(osmapi_models()),
+        fields=OSMAPI_FIELDS,
+        add=osmapi_add,
+        card=osmapi_card,
         usage_always=True,
         show_reasoning=True,
         limit_headers="osmapi",

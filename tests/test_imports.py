@@ -72,7 +72,7 @@ LAYERS = (
         "gateproof.limitsrun",
     ),
     ("gateproof.kneerun",),
-    ("gateproof.conform", "gateproof.report", "gateproof.summary"),
+    ("gateproof.kills", "gateproof.conform", "gateproof.report", "gateproof.summary"),
     ("gateproof.plugin", "gateproof.prove", "gateproof.underload", "gateproof.live"),
     ("gateproof.commands",),
     ("gateproof.cli",),

@@ -5,24 +5,12 @@ test then looks at its own row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import pytest
 from gateproof.reference_server.app import listing
 
-from gateproof.prove import (
-    Expectation,
-    Gaps,
-    Outcome,
-    Server,
-    gaps,
-    load_elsewhere,
-    load_kills,
-    load_unheld,
-    plan_rows,
-    prove,
-    serving,
-)
+from gateproof.kills import Expectation, load_elsewhere, load_kills, load_unheld
+from gateproof.prove import Outcome, Server, plan_rows, prove, serving
 from gateproof.suite import load_checks
 
 KILLS = load_kills()
@@ -43,26 +31,14 @@ def _cover(rows: Sequence[Expectation]) -> list[Expectation]:
 ROWS = {row.name: row for row in _cover(plan_rows(Server("", listing()), KILLS))}
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What came of the rows that some test needs, and what they leave open."""
-
-    outcomes: Mapping[str, Outcome]
-    gaps: Gaps
-
-
 @pytest.fixture(scope="module")
-def proof(request: pytest.FixtureRequest) -> Iterator[Proof]:
+def proof(request: pytest.FixtureRequest) -> Iterator[Mapping[str, Outcome]]:
     """Record and judge the rows of all selected tests."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
     wanted = {item.callspec.params["name"] for item in items if _is_row(item)}
     rows = [row for name, row in ROWS.items() if name in wanted]
-    checks = load_checks()
     with serving() as server:
-        outcomes = prove(server, rows, checks)
-        yield Proof(
-            {outcome.row.name: outcome for outcome in outcomes}, gaps(server, outcomes, checks)
-        )
+        yield {outcome.row.name: outcome for outcome in prove(server, rows, load_checks())}
 
 
 def _is_row(item: pytest.Function) -> bool:
@@ -71,9 +47,9 @@ def _is_row(item: pytest.Function) -> bool:
 
 @pytest.mark.timeout(240)  # the first one records everything
 @pytest.mark.parametrize("name", list(ROWS))
-def test_fault_kills_exactly_what_is_listed(proof: Proof, name: str) -> None:
+def test_fault_kills_exactly_what_is_listed(proof: Mapping[str, Outcome], name: str) -> None:
     """Under a fault the listed checks have a finding, and no others; under none, no check has."""
-    outcome = proof.outcomes[name]
+    outcome = proof[name]
 
     told = {text: outcome.why(text.rpartition(" ")[2]) for text in outcome.complaints}
 

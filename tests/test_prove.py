@@ -6,15 +6,8 @@ import pytest
 
 from gateproof.check import CHECKS, Result
 from gateproof.errors import UsageError
-from gateproof.prove import (
-    Expectation,
-    Outcome,
-    Server,
-    gaps,
-    load_elsewhere,
-    load_kills,
-    plan_rows,
-)
+from gateproof.kills import Expectation, load_elsewhere, load_kills
+from gateproof.prove import Outcome, Server, gaps, plan_rows
 from gateproof.suite import load_checks
 
 LIST = """

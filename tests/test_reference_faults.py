@@ -144,6 +144,7 @@ ELSEWHERE = {
             ".lunos",
             ".media",
             ".messages",
+            ".messages_requests",
             ".routes",
         )
     )

@@ -10,7 +10,8 @@ from gateproof.reference_server.app import App, Request
 from gateproof.reference_server.instance import SchemaError, instance
 from gateproof.reference_server.jsontext import Verbatim, dumps, loads
 from gateproof.reference_server.model import seed_of, speak
-from gateproof.reference_server.profiles import DEMO_KEY, heal
+from gateproof.reference_server.osmapi_chat import heal
+from gateproof.reference_server.profile import DEMO_KEY
 from gateproof.reference_server.server import Options
 from gateproof.reference_server.tokens import count, tokenize
 from gateproof.reference_server.validate import CHAT_FIELDS

@@ -19,9 +19,10 @@ from gateproof.reference_server.app import listing
 import gateproof
 from gateproof.check import needs_of
 from gateproof.conform import make_plan
+from gateproof.kills import Expectation, load_kills
 from gateproof.likeness import Likeness, likeness_of
 from gateproof.profile import load_profile
-from gateproof.prove import Expectation, Server, load_kills, serving
+from gateproof.prove import Server, serving
 from gateproof.requirement import load_requirements
 from gateproof.suite import load_checks
 from gateproof.target import Target

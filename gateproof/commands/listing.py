@@ -1,17 +1,14 @@
 """What ``list`` and ``explain`` tell about, as rows of plain values: one function for each kind."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterable
 from typing import Any
 
+from gateproof.bundled import fault_table
 from gateproof.check import Check, needs_of
-from gateproof.errors import GateproofError
+from gateproof.kills import load_kills
 from gateproof.loadfile import load_scenario, plan_of, scenario_names
 from gateproof.plan import describe
 from gateproof.profile import GROUPS, Profile, load_profile, profile_names
-from gateproof.prove import load_kills
 from gateproof.requirement import Requirement, load_requirements
 from gateproof.suite import load_checks, scenarios_of
 
@@ -151,22 +148,13 @@ def _groups(profile: Profile | None) -> list[Row]:
 
 
 def _faults(profile: Profile | None) -> list[Row]:
-    # In a process of its own: the core and the server share no code, so they share no mistake.
-    done = subprocess.run(
-        [sys.executable, "-m", "gateproof.reference_server", "--list-faults", "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise GateproofError(f"The reference server does not list its faults: {done.stderr}")
     kills: dict[str, dict[str, list[str]]] = {}
     for row in load_kills():
         if profile is None or row.profile == profile.name:
             name, _, parameter = row.fault.partition(":")
             label = row.profile + (f", {parameter}" if parameter else "")
             kills.setdefault(name, {}).setdefault(label, []).extend(sorted(row.kills | row.finds))
-    rows: list[dict[str, str]] = json.loads(done.stdout)
+    # In a process of its own: the core and the server share no code, so they share no mistake.
     return [
         {
             "id": row["name"],
@@ -175,7 +163,7 @@ def _faults(profile: Profile | None) -> list[Row]:
             "parameter": row["parameter"],
             "kills": kills.get(row["name"], {}),
         }
-        for row in rows
+        for row in fault_table()
     ]
 
 

@@ -6,17 +6,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from gateproof.prove import (
-    GENERATIVE,
-    Gaps,
-    Outcome,
-    gaps,
-    load_kills,
-    plan_rows,
-    prove,
-    serving,
-    to_json,
-)
+from gateproof.kills import GENERATIVE, load_kills
+from gateproof.prove import Gaps, Outcome, gaps, plan_rows, prove, serving, to_json
 from gateproof.suite import load_checks, select
 
 __all__ = ["run"]

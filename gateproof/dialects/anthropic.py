@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateproof.check import Inconclusive, Place, Untestable
-from gateproof.dialects.openai import DONE, answer, is_int, loads, objects, response
+from gateproof.dialects.common import DONE, answer, is_int, loads, objects, response
 from gateproof.transcript import Exchange
 
 __all__ = [

@@ -21,6 +21,7 @@ from . import (  # noqa: F401  # importing them fills the table
     lunos,
     media,
     messages,
+    messages_requests,
     oddities,
     omega,
     packets,

@@ -73,50 +73,37 @@ def _one(name: str, says: str, prompt: str, *needs: str, **more: Any) -> Scenari
     return scenario(name, needs=["tools", *needs])(steps)
 
 
-FORCED = _one(
-    "tools.forced", "A call of one of two functions, forced by its name.", _ASKED, "tools.forced",
+def _two(name: str, says: str, prompt: str, *needs: str, **more: Any) -> tuple[Scenario, Scenario]:
+    """Register a scenario of one request, and the same streamed."""
+    plain = _one(name, f"{says}.", prompt, *needs, **more)
+    needs = (*needs, "tools.stream")
+    return plain, _one(f"{name}-stream", f"{says}, streamed.", prompt, *needs, stream=True, **more)
+
+
+FORCED, FORCED_STREAM = _two(
+    "tools.forced", "A call of one of two functions, forced by its name", _ASKED, "tools.forced",
     tools=[CLOCK, WEATHER], tool_choice=_NAMED,
-)  # fmt: skip
-FORCED_STREAM = _one(
-    "tools.forced-stream", "A call forced by its name, streamed.", _ASKED,
-    "tools.forced", "tools.stream", tools=[CLOCK, WEATHER], tool_choice=_NAMED, stream=True,
 )  # fmt: skip
 EMPTY = _one(
     "tools.empty", "A forced call of a function without parameters.", "What time is it?",
     "tools.forced", tools=[CLOCK],
     tool_choice={"type": "function", "function": {"name": "get_time"}},
 )  # fmt: skip
-REQUIRED = _one(
-    "tools.required", "A call required, whichever.", _ASKED, "tools.required",
+REQUIRED, REQUIRED_STREAM = _two(
+    "tools.required", "A call required, whichever", _ASKED, "tools.required",
     tool_choice="required",
 )  # fmt: skip
-REQUIRED_STREAM = _one(
-    "tools.required-stream", "A call required, streamed.", _ASKED,
-    "tools.required", "tools.stream", tool_choice="required", stream=True,
-)  # fmt: skip
-NONE = _one(
-    "tools.none", "Calls forbidden, though the prompt asks for one.", _CALL, "tools.none",
+NONE, NONE_STREAM = _two(
+    "tools.none", "Calls forbidden, though the prompt asks for one", _CALL, "tools.none",
     tool_choice="none",
 )  # fmt: skip
-NONE_STREAM = _one(
-    "tools.none-stream", "Calls forbidden, streamed.", _CALL, "tools.none", "tools.stream",
-    tool_choice="none", stream=True,
-)  # fmt: skip
-AUTO = _one(
-    "tools.auto", "A call left to the model, which is asked for one.", _CALL, "tools.auto",
+AUTO, AUTO_STREAM = _two(
+    "tools.auto", "A call left to the model, which is asked for one", _CALL, "tools.auto",
     tool_choice="auto",
 )  # fmt: skip
-AUTO_STREAM = _one(
-    "tools.auto-stream", "A call left to the model, streamed.", _CALL,
-    "tools.auto", "tools.stream", tool_choice="auto", stream=True,
-)  # fmt: skip
-PARALLEL = _one(
-    "tools.parallel", "Two calls in one answer.", _CALLS, "tools.parallel", tool_choice="auto"
+PARALLEL, PARALLEL_STREAM = _two(
+    "tools.parallel", "Two calls in one answer", _CALLS, "tools.parallel", tool_choice="auto"
 )
-PARALLEL_STREAM = _one(
-    "tools.parallel-stream", "Two calls in one streamed answer.", _CALLS,
-    "tools.parallel", "tools.stream", tool_choice="auto", stream=True,
-)  # fmt: skip
 PARALLEL_OFF = _one(
     "tools.parallel-off", "Two calls asked for, and parallel calls switched off.", _CALLS,
     "tools.parallel", tool_choice="auto", parallel_tool_calls=False,
