@@ -25,15 +25,16 @@ ratio to it; ``--write FILE`` keeps that as Markdown.
 # ruff: noqa: INP001, T201  # a script, not a package; it prints
 
 import argparse
+import contextlib
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic_ns
@@ -76,6 +77,7 @@ class Bench:
     repeats: int
     seconds: float
     certificate: str = ""
+    load: str = field(default_factory=lambda: " ".join(f"{one:.1f}" for one in os.getloadavg()))
     rows: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
 
     def add(self, part: str, client: str, row: Row) -> None:
@@ -89,16 +91,15 @@ class Bench:
         return statistics.median(got) if got else float("nan")
 
 
-@contextmanager
-def responder(*arguments: str) -> Iterator[str]:
-    """Run the responder on the last processor, and what loads it on the others."""
+@contextlib.contextmanager
+def responder(*arguments: str, apart: bool = True) -> Iterator[str]:
+    """Run the responder on the last processor, and (``apart``) what loads it on the others."""
     both = sorted(os.sched_getaffinity(0))
     if len(both) > 1:
         os.sched_setaffinity(0, both[-1:])  # a child inherits it
     try:
         with running_responder(*arguments) as url:
-            if len(both) > 1:
-                os.sched_setaffinity(0, both[:-1])
+            os.sched_setaffinity(0, both[:-1] if apart and len(both) > 1 else both)
             yield url
     finally:
         os.sched_setaffinity(0, both)
@@ -220,11 +221,11 @@ def pair(bench: Bench, part: str, script: str, streams: int, *, first: int | Non
 
 
 def peers(bench: Bench, names: list[str], streams: int) -> None:
-    """Measure other generators as ours and the bare client were measured."""
+    """Measure other generators as ours and the bare client were; they may use all processors."""
     tools = {"aiperf": load_peers.aiperf, "locust": load_peers.usual_locust}
     for _ in range(bench.repeats):
         for name in names:
-            with tempfile.TemporaryDirectory() as folder, responder() as url:
+            with tempfile.TemporaryDirectory() as folder, responder(apart=False) as url:
                 begun = monotonic_ns()
                 entries, cpu_s = tools[name](
                     f"{url}/{PACED}", streams, RAMP_S + bench.seconds, Path(folder)
@@ -234,8 +235,12 @@ def peers(bench: Bench, names: list[str], streams: int) -> None:
             true = {entry.number: entry for entry in log}
             order = [entry.number for entry in sorted(log, key=lambda entry: entry.read_ns)]
             later = {number: entries[number] for number in order[streams:] if number in entries}
-            sends = [at for entry in log for at in entry.sends]
-            seen = Seen(later, len(later), cpu_s, 0.0, (max(sends) - min(sends)) / 1e9)
+            sends = [at for number in later for at in true[number].sends]
+            if not later:
+                print(f"  {name} left no record of {streams} streams in {took_s:.0f} s")
+                continue
+            seconds = (max(sends) - min(sends)) / 1e9
+            seen = Seen(later, len(later), cpu_s, 0.0, seconds)
             row = compare(seen, true, -1)
             if name == "aiperf":  # its first token is not on the responder's clock
                 row |= dict.fromkeys([key for key in row if key.startswith(("first", "stamp"))])
@@ -387,6 +392,15 @@ def bars(bench: Bench) -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
+def _processor() -> str:
+    """Give the processor's name."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
 def beside(bench: Bench) -> list[tuple[str, str, str, str, str]]:
     """Give how many times as large the errors and the cost of other tools are."""
     rows = []
@@ -401,16 +415,59 @@ def beside(bench: Bench) -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
+COLUMNS: Final = (
+    "n",
+    "ttft_ms_p50",
+    "ttft_ms_p99",
+    "stamp_ms_p99",
+    "itl_ms_p99",
+    "chunks_per_s",
+    "cpu_s_per_100k",
+    "rss_mb",
+    "requests_per_s",
+    "noise_ms",
+)
+
+
 def markdown(bench: Bench) -> str:
-    """Write all medians and the bars as tables."""
-    lines = ["| part | client | runs | median of each figure |", "| --- | --- | --- | --- |"]
+    """Write all medians and the bars as tables, behind what made them."""
+    about = (
+        f"{_processor()}, {os.cpu_count()} processors, Linux {platform.release()}, Python "
+        f"{platform.python_version()}; load averages {bench.load} at the start."
+    )
+    lines = [
+        "# What the load generator adds, and what it carries",
+        "",
+        f"Made by `python benchmarks/load_client.py {' '.join(sys.argv[1:])}`.",
+        about,
+        "Each figure is the median of the runs, with the smallest and the largest for a p99.",
+        "The benchmark's own text says what each is; machine noise (`noise_ms`) bounds them.",
+        "",
+        "| part | client | runs | " + " | ".join(COLUMNS) + " |",
+        "| --- " * (len(COLUMNS) + 3) + "|",
+    ]
+    others = []
     for (part, client), rows in bench.rows.items():
-        names = [name for name, value in rows[0].items() if isinstance(value, int | float)]
-        shown = ", ".join(f"{name} {bench.median(part, client, name):g}" for name in names)
-        lines.append(f"| {part} | {client} | {len(rows)} | {shown} |")
-    lines += ["", "| part | figure | wanted | got | ratio |", "| --- | --- | --- | --- | --- |"]
+        shown = {name: _shown(bench, part, client, name) for name in rows[0]}
+        if "ttft_ms_p99" in shown:
+            cells = " | ".join(shown.get(name, "") for name in COLUMNS)
+            lines.append(f"| {part} | {client} | {len(rows)} | {cells} |")
+        else:
+            told = ", ".join(f"{name} {value}" for name, value in shown.items() if value)
+            others.append(f"- {part}, {client}, {len(rows)} runs: {told}")
+    lines += ["", *others, "", "| part | figure | wanted | got | ratio |", "| --- " * 5 + "|"]
     lines += [f"| {' | '.join(row)} |" for row in bars(bench)]
     return "\n".join(lines) + "\n"
+
+
+def _shown(bench: Bench, part: str, client: str, name: str) -> str:
+    """Write a figure's median, and its spread where it is a p99."""
+    got = [row[name] for row in bench.rows[part, client] if row.get(name) is not None]
+    if not got:
+        return ""
+    middle = f"{statistics.median(got):g}"
+    spread = name.endswith("_p99") and len(got) > 1
+    return f"{middle} ({min(got):g} to {max(got):g})" if spread else middle
 
 
 def main() -> None:
