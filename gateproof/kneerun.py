@@ -118,6 +118,7 @@ def run_search(
                 run.key_env,
                 run.allowed_origins,
                 calibrate=run.calibrate and number == 1,
+                processes=run.processes,
             )
             try:
                 summary = run_load(one, None if told is None else _teller(told, line))
