@@ -171,6 +171,9 @@ def _load_options(verb: argparse.ArgumentParser) -> None:
         says = option.says.replace("%", "%%")
         group.add_argument(option.flag, dest=option.dest, metavar=option.metavar, help=says)
     verb.add_argument(
+        "--processes", type=_positive, default=1, help="generator processes that share the load"
+    )
+    verb.add_argument(
         "--for-rate",
         type=_rate,
         metavar="R",

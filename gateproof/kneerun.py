@@ -118,6 +118,7 @@ def run_search(
                 run.key_env,
                 run.allowed_origins,
                 calibrate=run.calibrate and number == 1,
+                processes=run.processes,
             )
             try:
                 summary = run_load(one, None if told is None else _teller(told, line))
@@ -324,7 +325,7 @@ def _notes(search: Search, steps: Sequence[Step], low: float | None) -> list[str
         levels = ", ".join(f"{level:g}" for level in held)
         notes.append(
             f"At {levels} {search.unit} the SLOs held, but requests came in faster than they were "
-            "answered: a longer step would break there. Make step_s longer to see it."
+            "answered: a longer step may break there. Make step_s longer to see it."
         )
     late = sum(bool(step.limited) for step in steps)
     if late:

@@ -13,6 +13,7 @@ import contextlib
 import json
 import math
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -54,6 +55,7 @@ class LoadRun:
 
     ``allowed_origins`` are those beside loopback that the operator named as his to load. With
     ``calibrate`` the generator measures its own error before the load and after it: two seconds.
+    ``processes`` of them share the load out among themselves.
     """
 
     plan: LoadPlan
@@ -62,6 +64,7 @@ class LoadRun:
     allowed_origins: tuple[str, ...] = ()
     calibrate: bool = False
     page: Callable[[str], None] | None = None  # shows Locust's own page, and gets its address
+    processes: int = 1
 
 
 def run_load(
@@ -164,6 +167,16 @@ def _arguments(run: LoadRun) -> list[str]:
         "--loglevel": "WARNING",
     }
     flags = ["--headless", "--only-summary", "--progress", "--exit-code-on-error", "0"]
+    if run.processes > 1:
+        # Below the ports that connections are given, so that few things can be there.
+        port = 20_000 + secrets.randbelow(10_000)
+        options |= {
+            "--processes": run.processes,
+            "--master-host": "127.0.0.1",
+            "--master-port": port,
+            "--master-bind-host": "127.0.0.1",
+            "--master-bind-port": port,
+        }
     if not run.calibrate:
         flags.append("--no-calibration")
     if run.page is not None:  # on a free port
@@ -228,7 +241,10 @@ def _end(process: "subprocess.Popen[bytes]", patience_s: float = _STOP_S) -> int
     """Ask the generator to stop, then make it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
+            if number == signal.SIGKILL:
+                os.killpg(process.pid, number)  # it leads its session: workers of its own as well
+            else:
+                process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(patience_s)
     return process.wait()

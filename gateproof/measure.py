@@ -80,6 +80,7 @@ from gateproof.sample import (
 from gateproof.spread import Spread
 from gateproof.timeline import series
 from gateproof.trust import Generator, generator_figures, stimulus, verdict
+from gateproof.workers import read_workers, worker_limits, worker_notes
 
 __all__ = [
     "Generator",
@@ -143,6 +144,7 @@ def measure(
     generator: Generator,
     lag: tuple[NDArray[Any], NDArray[Any]],
     calibration: Mapping[str, Any] | None = None,
+    workers: Mapping[str, Any] | None = None,
 ) -> LoadSummary:
     """Derive all figures of a run from its samples and the generator's notes about itself."""
     plan, records = generator.plan, samples.records
@@ -164,7 +166,7 @@ def measure(
             requests["answered"],
             complete=generator.stop_ns is not None,
             delivered=delivered,
-            calibrated=calibration_limits(calibration, ttft.p50),
+            calibrated=[*calibration_limits(calibration, ttft.p50), *worker_limits(workers)],
         ),
         plan=plan.as_json(),
         started_at=started.isoformat(timespec="seconds"),
@@ -174,7 +176,12 @@ def measure(
             "seconds": round(window.seconds, 3),
             "warm_up": _cut(window, requests, len(records)),
         },
-        notes=(*_notes(part), *word_notes(generator.learned), *calibration_says(calibration)),
+        notes=(
+            *_notes(part),
+            *worker_notes(workers),
+            *word_notes(generator.learned),
+            *calibration_says(calibration),
+        ),
         works=figures_by_work(samples, window, plan),
         stimulus=delivered,
         generator=about,
@@ -265,8 +272,9 @@ def read_generator(folder: Path) -> Generator:
 
 def measure_folder(folder: Path) -> LoadSummary:
     """Read a run's folder and measure it; works as well on what a crash has left."""
-    calibration = read_calibration(folder)
-    return measure(read_samples(folder), read_generator(folder), read_lag(folder), calibration)
+    samples, generator = read_samples(folder), read_generator(folder)
+    calibration, workers = read_calibration(folder), read_workers(folder)
+    return measure(samples, generator, read_lag(folder), calibration, workers)
 
 
 def merged(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Histogram]:

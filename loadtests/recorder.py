@@ -15,7 +15,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic_ns
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -58,7 +58,9 @@ class Recorder:
         titles: Sequence[str],
         secrets: Sequence[str] = (),
         progress: bool = False,
+        tell: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
+        self._say = tell or _print
         self._plan = plan
         self._fire = fire
         self._titles = tuple(titles)
@@ -240,14 +242,19 @@ class Recorder:
         if self.meter is not None:
             line |= {"spent_requests": self.meter.requests, "spent_tokens": self.meter.tokens}
             line["spent_usd"] = float(self.meter.usd)
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
+        self._say(line)
 
     def note(self, **row: object) -> None:
         """Append a line to the notes."""
         if self._notes is not None:
             self._notes.write(json.dumps(row) + "\n")
             self._notes.flush()
+
+
+def _print(line: Mapping[str, Any]) -> None:
+    """Write a line of progress for whoever started this process."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 def _rss_kb(most: int) -> int:

@@ -9,22 +9,26 @@ goes nowhere but into the request. A wrong option, or a target that may not be l
 process with status 2 and a message, before any request.
 """
 
+import contextlib
 import dataclasses
+import gc
 import inspect
 import json
 import math
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from time import monotonic_ns
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
 from gevent.event import Event
+from gevent.pool import Group
 from locust import events
 from locust.exception import StopUser
 
@@ -54,6 +58,8 @@ from .page import announce, count_once
 from .patience import Patience
 from .recorder import Recorder
 from .reply import Reply
+from .share import ALONE, Share
+from .spread import Lead, Part, is_lead, is_part
 from .stream import Client, Limits, Target
 from .timetable import arrivals
 from .witness import Witness
@@ -76,8 +82,17 @@ _HOPELESS = frozenset(
 class Rig:
     """One process's part of a running load test."""
 
-    def __init__(self, plan: LoadPlan, options: Any, fire: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        plan: LoadPlan,
+        options: Any,
+        fire: Callable[..., None],
+        share: Share = ALONE,
+        tell: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
         self.plan = plan
+        self._share = share
+        self._own = Group()
         secrets = {name: os.environ.get(name, "") for name in _variables(plan, options.key_env)}
         proxy = proxy_for(plan.target, plan.proxy, secret_of(plan.proxy_auth_env))
         self._client = Client(
@@ -106,19 +121,21 @@ class Rig:
         _begun.append(plan)
         if folder is not None and len(_begun) > 1:  # Locust's page can start one test after another
             folder = folder / f"run-{len(_begun)}"
+        own = plan if plan.users is None else replace(plan, users=len(share.places(plan.users)))
         self.recorder = Recorder(
-            plan,
+            own,
             folder,
             fire,
             titles=titles(plan.work),
             secrets=[*filter(None, secrets.values()), *(proxy.secrets if proxy else ())],
             progress=options.progress,
+            tell=tell,
         )
         if folder is not None and not (folder / "plan.json").exists():
             (folder / "plan.json").write_text(plan.as_text(), "utf-8")
         self._meter = None
         if plan.budget:
-            self._meter = Meter(budget_of(plan.budget, "The budget"), plan.prices)
+            self._meter = Meter(share.budget(budget_of(plan.budget, "The budget")), plan.prices)
             self.recorder.meter = self._meter
         self._witness: Witness | None = None
         if folder is not None:
@@ -133,6 +150,7 @@ class Rig:
         self._patience: dict[int, Patience] = {}
         self._arrivals: Arrivals | None = None
         self._shape = plan.shape
+        self._cap = share.cap(plan.cap)
         self._places = self._start_ns = 0
         self._calibrator = Calibrator(folder, off=options.no_calibration)
         self._ending = Event()
@@ -140,11 +158,27 @@ class Rig:
 
     def start(self, end_test: Callable[[], None]) -> None:
         """Begin; after exactly the plan's time end the load, let it drain, and end the test."""
+        self.prepare()
+        self.begin(end_test)
+
+    def prepare(self) -> None:
+        """Do what takes its time, and is done before the load."""
         inspect.stack()  # Locust calls it when it stops: the first time, that takes 150 ms
+        most = self._cap or math.ceil(self.plan.shape.most / self._share.count)
+        self._calibrator.before(most)
+        gc.collect()
+
+    def begin(self, end_test: Callable[[], None], at_ns: int = 0) -> None:
+        """Let the load begin, now or at a time of the monotonic clock."""
         self._end = end_test
-        self._calibrator.before(self.plan.cap or math.ceil(self.plan.shape.most))
+        gevent.sleep(max(at_ns - monotonic_ns(), 0) / 1e9)
         self.recorder.start()
         self._start_ns = monotonic_ns()
+        if self._share.count > 1:
+            for place in (
+                self._share.places(self.plan.most_users) if not self.plan.is_open else (0,)
+            ):
+                self._own.spawn(self._visit, place)
         if self.plan.duration_s is not None:
             gevent.spawn_later(self.plan.duration_s, self._finish)
 
@@ -166,6 +200,23 @@ class Rig:
         return self._places - 1
 
     def turn(self, place: int) -> None:
+        """Do what a user of Locust's does once; among workers, each has users of its own instead.
+
+        How Locust shares its users out is its own affair, and changes when a worker dies.
+        """
+        if self._share.count > 1:
+            self._ending.wait()
+            raise StopUser
+        self._turn(place)
+
+    def _visit(self, place: int) -> None:
+        """Be one user until the load ends."""
+        with contextlib.suppress(StopUser):
+            while True:
+                self._turn(place)
+                gevent.sleep(self.plan.think_s)
+
+    def _turn(self, place: int) -> None:
         """Do what a user does once: ask, when it is its time, or let the crowd arrive."""
         if self.plan.is_open:
             self.arrive()
@@ -211,7 +262,7 @@ class Rig:
 
         That is when the budget refuses it, or when the conversation of an arrival is over.
         """
-        number = self.recorder.started
+        number = self._share.number(self.recorder.started)
         if talk is None:
             request = self._workload.request(number, lengths)
         else:
@@ -221,7 +272,7 @@ class Rig:
             request = following
         if self._meter is not None and not self._affords(self._meter):
             return None
-        self.recorder.started = number + 1
+        self.recorder.started += 1
         sample = Sample(due_ns=due_ns, number=number, flags=flags)
         heard: list[Reply] = []
 
@@ -264,8 +315,8 @@ class Rig:
     def arrive(self) -> None:
         """Let requests arrive by the plan until the test stops; every further caller waits."""
         if self._arrivals is None:
-            times = arrivals(self.plan)
-            self._arrivals = Arrivals(times, self._arrived, self._abandon, cap=self.plan.cap)
+            times = self._share.of(arrivals(self.plan))
+            self._arrivals = Arrivals(times, self._arrived, self._abandon, cap=self._cap)
             self._arrivals.run()
         else:
             self._arrivals.wait()
@@ -289,7 +340,7 @@ class Rig:
     def _abandon(self, due_ns: int) -> None:
         """Record a request that was due, and still waited under the cap at the end."""
         sample = Sample(due_ns=due_ns, sent_ns=due_ns, flags=int(Flag.DELAYED))
-        sample.number = self.recorder.started
+        sample.number = self._share.number(self.recorder.started)
         self.recorder.started += 1
         answer = self._workload.request(sample.number).answer(sample)
         answer.fail(ErrorKind.UNFINISHED, "never sent", monotonic_ns())
@@ -304,6 +355,7 @@ class Rig:
 
     def close(self) -> None:
         """Write what is left."""
+        self._own.kill()
         self.recorder.note(kind="words", at_ns=monotonic_ns(), learned=self._workload.learned())
         self.recorder.close()
         self._client.close()
@@ -379,71 +431,148 @@ def _count(meter: Meter, answer: Reply) -> None:
 
 _running: list[Rig] = []
 _begun: list[LoadPlan] = []  # by this process
+_leading: list[Lead] = []
+_parts: list[Part] = []
 
 
 def rig() -> Rig:
-    """Give the rig of the test that runs in this process."""
+    """Give the rig of the test that runs in this process; without one, a user has nothing to do."""
+    if not _running:
+        raise StopUser
     return _running[-1]
 
 
 def serve() -> None:
     """Give Locust the options, and a rig from start to stop of each test."""
-
-    def options(parser: ArgumentParser, **_: object) -> None:
-        _options(parser)
-
-    def init(environment: Any, **_: object) -> None:
-        given = environment.parsed_options
-        try:
-            plan = _plan(environment)
-        except GateproofError as error:
-            sys.stderr.write(f"{error}\n")
-            sys.exit(error.exit_status)
-        count_once(environment.stats)
-        if environment.web_ui is not None and given.progress:
-            announce(environment.web_ui)
-        given.num_users = given.num_users or plan.most_users
-        given.spawn_rate = given.spawn_rate or given.num_users
-        if given.run_time:  # the plan ends the load: exactly, and with time to drain
-            given.seconds, given.run_time = str(given.run_time), None
-
-    def start(environment: Any, **_: object) -> None:
-        try:
-            plan = _plan(environment, users=environment.runner.target_user_count)
-            fire = environment.events.request.fire
-            _running[:] = [_kind_of_rig(plan)(plan, environment.parsed_options, fire)]
-        except GateproofError as error:
-            sys.stderr.write(f"{error}\n")
-            sys.stderr.flush()
-            os._exit(error.exit_status)  # Locust goes on after an exception in a listener
-        runner = environment.runner
-        environment.stop_timeout = math.ceil(plan.drain_s)
-
-        def end() -> None:
-            environment.stop_timeout = 0  # what ran has had its time
-            if rig().spent:
-                environment.process_exit_code = _BUDGET_SPENT
-            runner.quit() if environment.web_ui is None else runner.stop()
-
-        rig().start(end)
-
-    def stopping(**_: object) -> None:
-        for one in _running:
-            one.stopping()
-
-    def stop(**_: object) -> None:
-        while _running:
-            _running.pop().close()
-
     hooks: tuple[tuple[Any, Callable[..., None]], ...] = (
-        (events.init_command_line_parser, options),
-        (events.init, init),
-        (events.test_start, start),
-        (events.test_stopping, stopping),
-        (events.test_stop, stop),
+        (events.init_command_line_parser, _add_options),
+        (events.init, _init),
+        (events.test_start, _start),
+        (events.test_stopping, _stopping),
+        (events.test_stop, _stop),
     )
     for event, listener in hooks:
         event.add_listener(listener)
+
+
+def _add_options(parser: ArgumentParser, **_: object) -> None:
+    """Add the options of a load run to Locust's own."""
+    _options(parser)
+
+
+def _init(environment: Any, **_: object) -> None:
+    """Read the options; a worker gets its plan later, from the master."""
+    given = environment.parsed_options
+    if is_part(environment):
+        _parts[:] = [_part(environment)]
+        return
+    try:
+        plan = _plan(environment)
+    except GateproofError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_status)
+    count_once(environment.stats)
+    if environment.web_ui is not None and given.progress:
+        announce(environment.web_ui)
+    given.num_users = given.num_users or plan.most_users
+    given.spawn_rate = given.spawn_rate or given.num_users
+    if given.run_time:  # the plan ends the load: exactly, and with time to drain
+        given.seconds, given.run_time = str(given.run_time), None
+
+
+def _start(environment: Any, **_: object) -> None:
+    """Begin a test: make its load here, or let workers make it."""
+    if is_part(environment):
+        _parts[-1].start()
+        return
+    try:
+        plan = _plan(environment, users=environment.runner.target_user_count)
+        if is_lead(environment):
+            _lead(environment, plan)
+            return
+        fire = environment.events.request.fire
+        _running[:] = [_kind_of_rig(plan)(plan, environment.parsed_options, fire)]
+    except GateproofError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        if is_lead(environment):
+            environment.process_exit_code = error.exit_status
+            gevent.spawn(environment.runner.quit)
+            return
+        os._exit(error.exit_status)  # Locust goes on after an exception in a listener
+    runner = environment.runner
+    environment.stop_timeout = math.ceil(plan.drain_s)
+
+    def end() -> None:
+        environment.stop_timeout = 0  # what ran has had its time
+        if rig().spent:
+            environment.process_exit_code = _BUDGET_SPENT
+        runner.quit() if environment.web_ui is None else runner.stop()
+
+    rig().start(end)
+
+
+def _stopping(**_: object) -> None:
+    """End the offered load."""
+    for one in _running:
+        one.stopping()
+
+
+def _stop(environment: Any, **_: object) -> None:
+    """Write what is left of a test that ends."""
+    while _running:
+        _running.pop().close()
+    if is_part(environment):
+        _parts[-1].done(early=True, status=0)
+    for lead in _leading:
+        lead.stop()
+
+
+def _lead(environment: Any, plan: LoadPlan) -> None:
+    """Let the workers that are connected make the load."""
+    options = environment.parsed_options
+    if _kind_of_rig(plan) is not Rig:
+        raise UsageError(
+            f"{plan.scenario} cannot be shared out to workers.", "Run it in one process."
+        )
+    environment.stop_timeout = math.ceil(plan.drain_s)
+    _begun.append(plan)
+    folder = Path(options.samples) if options.samples else None
+    if folder is not None and len(_begun) > 1:
+        folder = folder / f"run-{len(_begun)}"
+    _leading[:] = [Lead(environment, plan, folder)]
+    _leading[-1].start(
+        options.key_env, progress=options.progress, calibrate=not options.no_calibration
+    )
+
+
+def _part(environment: Any) -> Part:
+    """Make this process ready to be one worker of a load that another one leads."""
+
+    def build(plan: LoadPlan, share: Share, folder: Path | None, told: Mapping[str, Any]) -> None:
+        _begun.clear()  # every test of a worker has a folder of its own
+        _check_variables(plan, told["key_env"])
+        options = SimpleNamespace(
+            key_env=told["key_env"],
+            samples=folder,
+            progress=told["progress"],
+            no_calibration=not told["calibrate"],
+        )
+        fire = environment.events.request.fire
+        _running[:] = [Rig(plan, options, fire, share, part.tell)]
+
+    def go(at_ns: int) -> None:
+        running = _running[-1]
+
+        def end() -> None:
+            while _running:
+                _running.pop().close()
+            part.done(early=False, status=_BUDGET_SPENT if running.spent else 0)
+
+        running.begin(end, at_ns)
+
+    part = Part(environment, build, lambda: rig().prepare(), go)
+    return part
 
 
 def _options(parser: ArgumentParser) -> None:
@@ -489,13 +618,18 @@ def _plan(environment: Any, users: int | None = None) -> LoadPlan:
         given = {**profile_settings(profile), **given}
         plan = plan_of(scenario, target=host, model=options.model, **given)
         plan = plan_for(profile, with_limits(plan, options.target_profile))
-    for name in _variables(plan, options.key_env):
+    _check_variables(plan, options.key_env)
+    Target.of(plan.target)
+    budget = budget_of(plan.budget, "The budget") if plan.budget else None
+    refuse_foreign(plan.target, filter(None, [options.allow_origin]), budget)
+    return plan
+
+
+def _check_variables(plan: LoadPlan, key_env: str) -> None:
+    """Refuse a plan whose secrets are not in the environment of this process."""
+    for name in _variables(plan, key_env):
         if not os.environ.get(name):
             raise UsageError(
                 f"The environment variable {name} is not set.",
                 f"It is to hold the target's key, or a header's value: export {name}=…",
             )
-    Target.of(plan.target)
-    budget = budget_of(plan.budget, "The budget") if plan.budget else None
-    refuse_foreign(plan.target, filter(None, [options.allow_origin]), budget)
-    return plan

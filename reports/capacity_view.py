@@ -214,13 +214,13 @@ def _spec(
         "x:Q",
         title=f"{titles[0]} (logarithmic)",
         scale=alt.Scale(type="log", domain=[low, high], nice=False),
-        axis=alt.Axis(format="~g", values=sorted(set(levels))),
+        axis=alt.Axis(format="~r", values=sorted(set(levels))),
     )
     heights = [float(point["y"]) for point in points] + ([level] if level else [])
     up = alt.Scale(domain=[0, 100])
     if log:
         up = alt.Scale(type="log", domain=[min(heights) / 1.3, max(heights) * 1.3], nice=False)
-    axis = alt.Axis(tickCount=4, format="~g")
+    axis = alt.Axis(tickCount=4, format="~r")
     names = list(colours)
     legend = (
         alt.Legend(title=None, orient="top", symbolType="stroke", symbolStrokeWidth=3)

@@ -55,6 +55,7 @@ LAYERS = (
         "gateproof.evidence",
         "gateproof.trust",
         "gateproof.figures",
+        "gateproof.workers",
         "gateproof.measure",
         "gateproof.loadtext",
     ),

@@ -144,7 +144,13 @@ def _load_run(folder: Path, target: Target, plan: LoadPlan, args: argparse.Names
     allowed = [*args.allow_origin, *([target.origin] if target.load_allowed else [])]
     page = _show_page if getattr(args, "web", False) else None
     return LoadRun(
-        plan, folder, target.key_env, tuple(allowed), calibrate=not args.no_calibration, page=page
+        plan,
+        folder,
+        target.key_env,
+        tuple(allowed),
+        calibrate=not args.no_calibration,
+        page=page,
+        processes=getattr(args, "processes", 1),  # an audit has one
     )
 
 

@@ -1,0 +1,162 @@
+"""One load over several processes: exact shares, whole samples, and workers that die."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gateproof.loadtests.share import ALONE, Share
+from gateproof.loadtests.spread import _kept_as
+from gateproof.loadtests.timetable import offsets
+
+import gateproof
+from gateproof.budget import Budget
+from gateproof.errors import UsageError
+from gateproof.loadfile import plan_of
+from gateproof.loadrun import LoadRun, run_load
+from gateproof.measure import measure_folder
+from gateproof.sample import read_samples
+from tests.load_responder import responder
+
+ROOT = Path(gateproof.__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Serve for all tests of this file."""
+    with responder() as where:
+        yield where
+
+
+def test_shares_are_the_whole() -> None:
+    """Arrivals, places, numbers, caps and budgets of three workers add up to those of one."""
+    shares = [Share(index, 3) for index in range(3)]
+    parts = [list(islice(share.of(count()), 4)) for share in shares]
+    budgets = [share.budget(Budget(10, 7, Decimal(6))) for share in shares]
+
+    assert sorted(n for part in parts for n in part) == list(range(12))
+    assert sorted(n for share in shares for n in share.places(7)) == list(range(7))
+    assert [share.number(5) for share in shares] == [15, 16, 17]
+    assert [share.cap(8) for share in shares] == [3, 3, 2]
+    assert [b.requests for b in budgets] == [4, 3, 3]
+    assert [b.tokens for b in budgets] == [3, 2, 2]
+    assert sum((b.usd or Decimal(0) for b in budgets), Decimal(0)) == 6
+    assert (ALONE.number(5), ALONE.cap(8), ALONE.budget(Budget(10))) == (5, 8, Budget(10))
+
+
+def test_what_cannot_be_shared_is_refused() -> None:
+    """A cap of one cannot be that of two workers."""
+    with pytest.raises(UsageError, match="The cap is 1, which cannot be shared out to 2 workers"):
+        Share(0, 2).cap(1)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "samples.1.bin/../../x", "/etc/passwd", "transcripts/../x.json", "plan.json"]
+)
+def test_a_worker_writes_only_what_is_a_workers(name: str) -> None:
+    """The master writes no file but those of a generator, whatever a worker calls them."""
+    with pytest.raises(UsageError):
+        _kept_as(name, 0)
+
+
+def test_a_workers_files_carry_its_name() -> None:
+    """Two workers of the same process id, on two hosts, do not meet."""
+    assert _kept_as("samples.17.bin", 1) == "samples.w1.bin"
+    assert _kept_as("transcripts/load-0007.json", 1) == "transcripts/load-0007.json"
+
+
+def test_two_processes_make_one_timetable(address: str, tmp_path: Path) -> None:
+    """The arrivals of two workers are together those of the plan, each with a number of its own."""
+    plan = plan_of(
+        "chat-open", target=f"http://{address}/slow", model="m", rate_per_s=60.0, seed=5,
+        duration_s=1.0, warm_up_s=0.0, drain_s=3.0,
+    )  # fmt: skip
+    lines: list[Any] = []
+    got = run_load(LoadRun(plan, tmp_path / "load", processes=2), lines.append)
+    records = read_samples(tmp_path / "load").records
+    wanted = [at for at in islice(offsets("poisson", 60.0, 5), 500) if at < 10**9]
+    due = np.sort(records["due_ns"])
+    off_ms = np.abs((due - due[0]) - (np.array(wanted[: len(due)]) - wanted[0])) / 1e6
+
+    assert abs(len(records) - len(wanted)) <= 1  # one that is due at the very end
+    assert np.median(off_ms) < 50  # both start at one moment
+    assert sorted(records["number"].tolist()) == list(range(len(records)))
+    assert got.generator["workers"] == 2
+    assert got.requests["failed"] == 0
+    assert {row["worker"] for row in lines} == {"w0", "w1"}
+    about = json.loads((tmp_path / "load" / "workers.json").read_text())
+    assert about == {"expected": 2, "died": [], "clocks_off_s": {}}
+
+
+def _locust(folder: Path, *options: object) -> "subprocess.Popen[bytes]":
+    """Start Locust as a user would, on hosts that share nothing but the network."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py")]
+    keep = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST")}
+    env = keep | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "HOME": str(folder)}
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(  # our own interpreter and arguments
+            [*command, *map(str, options)], cwd=folder, env=env, stdout=log, stderr=log
+        )
+
+
+def test_a_worker_that_dies_is_said(address: str, tmp_path: Path) -> None:
+    """Of a master and two workers one is killed: its samples stay, and the run is invalid."""
+    port = 20_000 + secrets.randbelow(10_000)
+    samples = tmp_path / "samples"
+    near = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
+    master = _locust(
+        tmp_path / "master", "--master", "--headless", "--expect-workers", 2,
+        "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--loglevel", "WARNING",
+        "--scenario", "chat-steady", "--host", f"http://{address}/slow", "--samples", samples,
+        "-u", 6, "--seconds", 9, "--drain", 1, "--no-calibration", "--exit-code-on-error", 0,
+    )  # fmt: skip
+    workers = [_locust(tmp_path / f"worker{n}", *near) for n in range(2)]
+    killer = threading.Thread(target=_kill_when, args=(workers[0], samples))
+    killer.start()
+    try:
+        status = master.wait(60)
+        killer.join(60)
+        for worker in workers:
+            worker.wait(20)
+    finally:
+        for process in (master, *workers):
+            process.kill()
+    said = json.loads((samples / "workers.json").read_text())
+    got = measure_folder(samples)
+    files = sorted(path.name for path in samples.glob("samples.*.bin"))
+    records = read_samples(samples).records
+
+    assert status == 0, (tmp_path / "master" / "log").read_text()
+    assert said["expected"] == 2
+    assert [row["how"] for row in said["died"]] == ["fell silent"]
+    assert files == ["samples.w0.bin", "samples.w1.bin"]
+    assert not got.valid
+    assert "1 of 2 workers died" in "; ".join(got.verdict["reasons"])
+    assert len(set(records["number"].tolist())) == len(records)
+    dead = int(said["died"][0]["worker"].removeprefix("w"))
+    by_worker = [int((records["number"] % 2 == place).sum()) for place in (0, 1)]
+    assert 0 < by_worker[dead] < by_worker[1 - dead]
+    assert not list(tmp_path.glob("worker1/gateproof-worker-*"))  # who lives tidies up
+
+
+def _kill_when(process: "subprocess.Popen[bytes]", samples: Path) -> None:
+    """Kill a process once samples of both workers have arrived."""
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        found = list(samples.glob("samples.*.bin"))
+        if len(found) == 2 and all(path.stat().st_size > 64 for path in found):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
