@@ -1,4 +1,7 @@
-"""The command line: fast to start, one clear message for each mistake, the documented status."""
+"""The command line: fast to start, one clear message for each mistake, the documented status.
+
+Long, because its table has a row for each mistake that can be made.
+"""
 
 import _thread
 import json

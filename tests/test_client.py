@@ -1,4 +1,7 @@
-"""The client makes each exchange once, keeps the wire, and survives whatever a target does."""
+"""The client makes each exchange once, keeps the wire, and survives whatever a target does.
+
+Long, because one module is tested in one file, and all of it against the same few liars.
+"""
 
 import asyncio
 import base64

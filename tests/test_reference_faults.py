@@ -1,4 +1,7 @@
-"""Faults, oddities and behaviours: each is reached in all ways, and each is seen on the wire."""
+"""Faults, oddities and behaviours: each is reached in all ways, and each is seen on the wire.
+
+Long, because it says of every row of the table by which request it shows.
+"""
 
 import itertools
 import json
