@@ -156,7 +156,8 @@ def _head(board: Board, width: int, *, plain: bool) -> str:
     if not plan.duration_s:
         return f"{title}  {seconds:.0f} s"
     if seconds > plan.duration_s:
-        return f"{title}  {seconds:.0f} s: the last answers are waited for"
+        left = "the last answers are waited for" if board.total("active") else "it is over"
+        return f"{title}  {seconds:.0f} s: {left}"
     clock = f"{seconds:.0f} of {plan.duration_s:g} s"
     room = min(max(width - len(title) - len(clock) - 4, 0), 40)
     done = round(room * min(seconds / plan.duration_s, 1.0))

@@ -48,6 +48,8 @@ _START_S: Final = 15.0
 _STOP_S: Final = 5.0
 _CALIBRATION_S: Final = 10.0  # two of them, of a second each, and of what thousands of streams take
 
+_WEEK_S: Final = 7 * 86_400.0  # a page is left by Ctrl-C; nobody looks at one for longer
+
 
 @dataclass(frozen=True, slots=True)
 class LoadRun:
@@ -87,6 +89,9 @@ def run_load(
     except UsageError:
         raise RuntimeError(f"The load generator wrote nothing: {tail(run.out_dir)}") from None
     _write(summary, run.out_dir)
+    for folder in later_runs(run.out_dir):
+        with contextlib.suppress(UsageError):  # it was begun, and nothing was sent
+            _write(measure_folder(folder), folder)
     kinds = {row["kind"] for row in summary.errors}
     if (
         not summary.requests["answered"]
@@ -118,6 +123,12 @@ def generate(run: LoadRun, progress: Callable[[Mapping[str, Any]], None] | None 
         status = _generate(command, Path(empty), run, progress)
     if status == UsageError.exit_status:
         raise UsageError("The load generator refused its options.", tail(run.out_dir))
+
+
+def later_runs(folder: Path) -> list[Path]:
+    """Return the folders of runs that were begun on Locust's page after the first one."""
+    found = [path for path in folder.glob("run-*") if path.name[4:].isdecimal()]
+    return sorted(found, key=lambda path: int(path.name[4:]))
 
 
 def check_load(run: LoadRun) -> None:
@@ -219,7 +230,7 @@ def _generate(
         )
         reader.start()
         try:
-            status = process.wait(None if run.page else _longest_s(run.plan))
+            status = process.wait(_WEEK_S if run.page else _longest_s(run.plan))
         except subprocess.TimeoutExpired:
             status = _end(process)
         except KeyboardInterrupt:

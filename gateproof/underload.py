@@ -13,7 +13,7 @@ told by the same check without load.
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -72,7 +72,7 @@ class UnderLoad:
         }
 
 
-def gather(folder: Path, name: str, use: Mapping[str, Any]) -> Transcript:
+def gather(folders: Iterable[Path], name: str, use: Mapping[str, Any]) -> Transcript:
     """Put together what the workers of a load run kept, in the order in which it was asked.
 
     ``name`` is the transcript's: ``load/`` and the load scenario's. Raises ``ValueError`` or
@@ -80,7 +80,7 @@ def gather(folder: Path, name: str, use: Mapping[str, Any]) -> Transcript:
     """
     exchanges: list[Exchange] = []
     dropped: Counter[str] = Counter()
-    for path in sorted(folder.glob("*.json")):
+    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
         part = from_json(json.loads(path.read_text("utf-8")))
         exchanges += part.exchanges
         dropped.update(part.use.get("dropped") or {})

@@ -472,6 +472,7 @@ def _init(environment: Any, **_: object) -> None:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_status)
     count_once(environment.stats)
+    environment.host = environment.host or plan.target  # its page shows it
     if environment.web_ui is not None and given.progress:
         announce(environment.web_ui)
     given.num_users = given.num_users or plan.most_users

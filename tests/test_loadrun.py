@@ -1,5 +1,6 @@
 """Load runs end to end: the generator in its own process, its samples, its figures."""
 
+import _thread
 import dataclasses
 import json
 import os
@@ -7,7 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import urllib.request
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -314,3 +318,32 @@ def test_plain_locust_refuses_wrong_options(arguments: tuple[str, ...], says: st
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_page_of_locust(address: str, tmp_path: Path) -> None:
+    """Locust's page is served here, counts each request once, and Ctrl-C ends in a report."""
+    told: dict[str, Any] = {}
+
+    def look(page: str) -> None:
+        def fetch(path: str) -> bytes:
+            with urllib.request.urlopen(page + path, timeout=10) as answer:  # loopback
+                return bytes(answer.read())
+
+        told["page"] = fetch("")
+        total = 0
+        while total < 12:
+            rows = {row["method"]: row for row in json.loads(fetch("stats/requests"))["stats"]}
+            total = rows[""]["num_requests"] if "" in rows else 0
+        told["rows"] = rows
+        _thread.interrupt_main()
+
+    run = _run(address, tmp_path, users=3, duration_s=60.0, warm_up_s=0.0)
+    got = run_load(
+        replace(run, page=lambda page: threading.Thread(target=look, args=(page,)).start())
+    )
+
+    assert b"Locust" in told["page"]
+    counts = {method: row["num_requests"] for method, row in told["rows"].items()}
+    assert counts[""] == counts["TTFT"] == counts["answer"]
+    assert got.requests["answered"] >= counts["answer"]
+    assert (run.out_dir / "load.json").exists()

@@ -202,7 +202,7 @@ def answers(
         env=environment,
     )
     return {
-        name: _judge(gather(folder / str(n), "load/test", {}), KINDS[name.split("/")[0]][0])
+        name: _judge(gather([folder / str(n)], "load/test", {}), KINDS[name.split("/")[0]][0])
         for n, name in enumerate(sorted(names))
     }
 

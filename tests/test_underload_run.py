@@ -34,6 +34,7 @@ def _load(server: Bundled, folder: Path, fault: str, users: int) -> int:
             "--profile", "openai", "--key-env", DEMO_KEY_ENV,
             "--model", "gpt-4o-mini+ttft=30+itl=4+tokens=30",
             "--users", str(users), "--seconds", "1", "--warm-up", "0", "--out", str(folder),
+            "--no-calibration",
         ]
     )  # fmt: skip
 

@@ -6,17 +6,25 @@ import json
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 from gateproof.commands.limits import limits_into, told_limits
 from gateproof.commands.options import target_of
 from gateproof.commands.search import BUDGET_SPENT, search_into
 from gateproof.commands.underload import broken_under_load, judge_kept
-from gateproof.errors import TargetError
+from gateproof.errors import TargetError, UsageError
 from gateproof.kneerun import check_search
 from gateproof.limitlab.documented import with_limits
 from gateproof.live import Live
 from gateproof.loadfile import overrides_of, plan_for, plan_of, profile_settings
-from gateproof.loadrun import LoadRun, budget_spent, check_load, in_vain, run_load
+from gateproof.loadrun import (
+    LoadRun,
+    budget_spent,
+    check_load,
+    in_vain,
+    later_runs,
+    run_load,
+)
 from gateproof.measure import LoadSummary
 from gateproof.plan import LoadPlan
 from gateproof.probe import probe
@@ -38,6 +46,11 @@ def run(args: argparse.Namespace) -> int:
     check_load(_load_run(Path(), target, plan, args))
     if plan.search:
         check_search(plan)
+    if args.web and (plan.search or plan.limits):
+        raise UsageError(
+            "Locust's page shows one load run, and a search or a look for limits is another thing.",
+            "Leave --web out.",
+        )
     if not plan.limits:  # what the probe takes of a limit would be missing in it
         probe(target, secrets)
     if args.out:
@@ -85,6 +98,7 @@ def _make(
     one = _load_run(writer.folder / place, target, plan, args)
     if plan.search:
         _, status, why = search_into(writer, one, place, _tell, args.for_rate)
+        judge_kept(writer, plan.scenario, plan.model, target)
         return status, why
     if plan.limits:
         return limits_into(writer, one, place, Live(plan, verbose=getattr(args, "verbose", False)))
@@ -111,9 +125,11 @@ def load_into(
         raise
     finally:
         live.close()
-    under = judge_kept(writer, plan.scenario, plan.model, target, _cross_talk(summary))
-    row = summary.as_json()
-    writer.load(plan.scenario, place, {**row, "conformance": under} if under else row)
+    _write_load(writer, target, plan, plan.scenario, summary.as_json())
+    for later in later_runs(folder):
+        with contextlib.suppress(OSError, ValueError):
+            row = json.loads((later / "load.json").read_text("utf-8"))
+            _write_load(writer, target, plan, f"{plan.scenario}/{later.name}", row)
     if why := in_vain(folder):
         writer.note(f"The load of {plan.scenario} was ended early: {why}.")
     # A 200 is the target's own answer, however wrong: then the run has found something.
@@ -125,6 +141,15 @@ def load_into(
             f"The samples are in {folder}.",
         )
     return summary
+
+
+def _write_load(
+    writer: RunWriter, target: Target, plan: LoadPlan, name: str, row: dict[str, Any]
+) -> None:
+    """Write one run's figures, and judge what it kept of its answers."""
+    talk = sum(item["count"] for item in row["errors"] if item["kind"] == "cross-talk")
+    under = judge_kept(writer, name, plan.model, target, talk)
+    writer.load(name, f"load/{name}", {**row, "conformance": under} if under else row)
 
 
 def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:
@@ -174,11 +199,6 @@ def _status(summary: LoadSummary, folder: Path) -> tuple[int, str]:
         told = "no request was judged" if got is None else f"{got:.2%} of requests were"
         return 1, f"goodput missed: {told} inside all SLOs, wanted {wanted:.2%}"
     return 0, ""
-
-
-def _cross_talk(summary: LoadSummary) -> int:
-    """Return how many answers the generator found another request's reference in."""
-    return sum(row["count"] for row in summary.errors if row["kind"] == "cross-talk")
 
 
 def _tell(text: str) -> None:

@@ -27,14 +27,13 @@ def judge_kept(
 ) -> dict[str, Any] | None:
     """Judge the answers that a load run kept, write the results, and return what a summary says.
 
-    ``cross_talk`` is how many answers the generator found another request's reference in. Nothing
-    is returned where nothing was kept. What has a finding is asked for once more without load,
-    unless the run has judged it without load already.
+    Those of all steps of a search are judged together. ``cross_talk`` is how many answers the
+    generator found another request's reference in. Nothing is returned where nothing was kept. What
+    has a finding is asked for once more without load, unless the run has judged it so already.
     """
     place = f"load/{scenario}"
-    folder = writer.folder / place / "transcripts"
-    if not folder.is_dir():
-        return None
+    load = writer.folder / place
+    folders = [load / "transcripts", *sorted(load.glob("step-*/transcripts"))]
     profile = load_profile(target.profile)
     use = {
         "model": model,
@@ -43,7 +42,7 @@ def judge_kept(
         "options": dict(profile.options),
         "cross_talk": cross_talk,
     }
-    transcript = gather(folder, place, use)
+    transcript = gather(folders, place, use)
     if not transcript.exchanges:
         return None
     plan = make_plan(target, profile, load_checks())
@@ -52,7 +51,8 @@ def judge_kept(
     transcript = _with(transcript, {"alone": [[*key, said] for key, said in alone.items()]})
     under = tell_alone(under, alone)
     writer.keep(transcript)
-    shutil.rmtree(folder)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     write_results(writer, plan, profile, target, under)
     return under.as_json()
 
