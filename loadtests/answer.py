@@ -31,7 +31,7 @@ _MESSAGE_ENDS: Final = frozenset({"ping", "content_block_stop"})  # they say not
 class Answer(Reply):
     """Reads a streamed chat answer; ``wants_call`` says that a tool call was forced."""
 
-    __slots__ = ("_arguments", "_reader", "_size", "_wants_call")
+    __slots__ = ("_arguments", "_reader", "_said", "_size", "_wants_call")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Answer(Reply):
     ) -> None:
         super().__init__(sample, want_usage=want_usage, watch=watch)
         self._reader = EventReader(self._event)
+        self._said = None if watch is None else watch.said
         self._wants_call = wants_call
         self._arguments: list[str] = []
         self._size = 0
@@ -69,7 +70,19 @@ class Answer(Reply):
             if not sample.first_event_ns:
                 sample.first_event_ns = at_ns
             for choice in chunk.get("choices") or ():
-                self._choice(choice, at_ns)
+                delta = choice.get("delta")
+                if delta:
+                    text = delta.get("content")
+                    if text:  # nearly all output is content
+                        if not sample.first_token_ns:
+                            sample.first_token_ns = at_ns
+                        if self._said is not None and text.__class__ is str:
+                            self._said.append(text)
+                        self.stamps.append(at_ns)
+                    elif self._other(delta, at_ns):
+                        self.stamps.append(at_ns)
+                else:
+                    self._bare(choice, at_ns)
                 if choice.get("finish_reason"):
                     self._finish = True
             usage = chunk.get("usage")
@@ -81,22 +94,8 @@ class Answer(Reply):
         if chunk.get("error") or name == b"error":
             self._spoil(ErrorKind.IN_BAND_ERROR, data[:300].decode(errors="replace"))
 
-    def _choice(self, choice: dict[str, Any], at_ns: int) -> None:
-        """Stamp a choice whose delta holds output; content first: nearly all of it is content."""
-        delta = choice.get("delta")
-        if not delta:
-            return
-        sample, watch = self.sample, self._watch
-        text = delta.get("content")
-        if not text:
-            if not self._other(delta, at_ns):
-                return
-        else:
-            if not sample.first_token_ns:
-                sample.first_token_ns = at_ns
-            if watch is not None and text.__class__ is str:
-                watch.take(text)
-        self.stamps.append(at_ns)
+    def _bare(self, choice: dict[str, Any], at_ns: int) -> None:
+        """Take a choice without a delta: of a chat, one that only ends."""
 
     def _other(self, delta: dict[str, Any], at_ns: int) -> bool:
         """Tell whether a delta without content holds output of another kind."""
@@ -106,7 +105,7 @@ class Answer(Reply):
                 if not sample.first_reasoning_ns:
                     sample.first_reasoning_ns = at_ns
                 if self._watch is not None and text.__class__ is str:
-                    self._watch.think(text)
+                    self._watch.thoughts.append(text)
                 return True
         said = False
         for call in delta.get("tool_calls") or ():
@@ -123,8 +122,8 @@ class Answer(Reply):
 
     def _argue(self, part: str) -> None:
         """Take the next part of a call's arguments."""
-        if self._watch is not None:
-            self._watch.take(part)
+        if self._said is not None:
+            self._said.append(part)
         if self._wants_call and self._size <= _MOST_ARGUMENTS:
             self._arguments.append(part)
             self._size += len(part)
@@ -164,13 +163,13 @@ class CompletionsAnswer(Answer):
 
     __slots__ = ()
 
-    def _choice(self, choice: dict[str, Any], at_ns: int) -> None:
+    def _bare(self, choice: dict[str, Any], at_ns: int) -> None:
         text = choice.get("text")
         if text:
             if not self.sample.first_token_ns:
                 self.sample.first_token_ns = at_ns
-            if self._watch is not None and text.__class__ is str:
-                self._watch.take(text)
+            if self._said is not None and text.__class__ is str:
+                self._said.append(text)
             self.stamps.append(at_ns)
 
 
@@ -203,12 +202,12 @@ class MessagesAnswer(Answer):
             if not sample.first_token_ns:
                 sample.first_token_ns = at_ns
             if watch is not None and text.__class__ is str:
-                watch.take(text)
+                watch.said.append(text)
         elif thought := delta.get("thinking"):
             if not sample.first_reasoning_ns:
                 sample.first_reasoning_ns = at_ns
             if watch is not None and thought.__class__ is str:
-                watch.think(thought)
+                watch.thoughts.append(thought)
         else:
             return
         self.stamps.append(at_ns)

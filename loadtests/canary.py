@@ -4,7 +4,7 @@ Strategy: ``gp-xxxxxxxx-nnnnnnnnnn`` holds the request's number and eight digits
 the seed and that number. A model that copies a reference wrongly therefore makes no other request's
 reference but with a chance of 1 in four thousand million: a foreign one in an answer is cross-talk.
 
-Rules. An answer's text is looked through at its end, or each time some of it has gathered; what is
+Rules. An answer's text is looked through at its end, and each time some of it has gathered; what is
 kept is bounded, whatever the target sends.
 """
 
@@ -16,7 +16,7 @@ __all__ = ["MARK", "Watch", "canary"]
 
 MARK: Final = "gp-00000000-0000000000"
 _SHAPE: Final = re.compile(r"gp-([0-9a-f]{8})-([0-9]{10})")
-_WINDOW: Final = 32 * 1024  # characters that gather before they are looked through: 8,000 tokens
+_KEPT: Final = 32 * 1024  # characters of an answer that a later turn repeats: 8,000 tokens
 _CARRY: Final = len(MARK) - 1
 
 
@@ -32,55 +32,40 @@ def canary(seed: int, number: int) -> str:
 class Watch:
     """Gathers the text of one answer, and tells whose references are in it.
 
+    ``said`` takes the parts of the text, ``thoughts`` those of the reasoning, which is no part of
+    it; whoever fills them calls ``end`` from time to time, so that they stay small.
     ``text`` is its beginning, for the next turn of a conversation. ``seen_own`` and ``foreign``
     hold once ``end`` was called; ``foreign`` is the first reference of another request.
     """
 
     __slots__ = (
-        "_chars",
         "_own",
-        "_parts",
         "_rest",
         "_seed",
-        "_thoughts",
         "foreign",
+        "said",
         "seen_own",
         "text",
+        "thoughts",
     )
 
     def __init__(self, seed: int, own: Collection[str]) -> None:
         self._seed = seed
         self._own = own
-        self._parts: list[str] = []
-        self._thoughts: list[str] = []
-        self._chars = 0
+        self.said: list[str] = []
+        self.thoughts: list[str] = []
         self._rest = ("", "")
         self.text = ""
         self.seen_own = False
         self.foreign = ""
 
-    def take(self, part: str) -> None:
-        """Take the next part of the text."""
-        self._parts.append(part)
-        self._chars += len(part)
-        if self._chars > _WINDOW:
-            self.end()
-
-    def think(self, part: str) -> None:
-        """Take the next part of the reasoning, which is no part of the text."""
-        self._thoughts.append(part)
-        self._chars += len(part)
-        if self._chars > _WINDOW:
-            self.end()
-
     def end(self) -> None:
         """Look through what has gathered."""
-        said, thought = "".join(self._parts), "".join(self._thoughts)
-        self._parts.clear()
-        self._thoughts.clear()
-        self._chars = 0
-        if not self.text:
-            self.text = said[:_WINDOW]
+        said, thought = "".join(self.said), "".join(self.thoughts)
+        self.said.clear()
+        self.thoughts.clear()
+        if len(self.text) < _KEPT:
+            self.text += said[: _KEPT - len(self.text)]
         said, thought = self._rest[0] + said, self._rest[1] + thought
         self._rest = (said[-_CARRY:], thought[-_CARRY:])
         for text in (said, thought):

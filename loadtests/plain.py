@@ -95,7 +95,7 @@ class PlainChat(Reply):
     def _look(self, text: object) -> None:
         """Let text be watched."""
         if self._watch is not None and isinstance(text, str):
-            self._watch.take(text)
+            self._watch.said.append(text)
 
 
 class PlainMessage(PlainChat):

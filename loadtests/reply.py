@@ -24,6 +24,7 @@ from .framing import Broken, Response
 
 __all__ = ["Reply"]
 
+_WATCHED_BYTES: Final = 64 * 1024  # that may come before the text in them is looked through
 _KEPT_BYTES: Final = 4096  # of a body that is no such answer, as evidence
 _RETRY_SECONDS: Final = re.compile(rb"[0-9]{1,6}(?:\.[0-9]{1,6})?\Z")
 _LONGEST_WAIT_S: Final = 10**6
@@ -38,6 +39,7 @@ class Reply:
 
     __slots__ = (
         "_done_ns",
+        "_fed",
         "_finish",
         "_kept",
         "_usage",
@@ -62,7 +64,7 @@ class Reply:
         self.says = ""
         self._want_usage = want_usage
         self._watch = watch
-        self._done_ns = 0
+        self._done_ns = self._fed = 0
         self._finish = False
         self._kept = b""
         self._usage: Any = None
@@ -85,6 +87,10 @@ class Reply:
             return False
         if not self.sample.first_byte_ns:
             self.sample.first_byte_ns = at_ns
+        self._fed += len(data)
+        if self._fed > _WATCHED_BYTES and self._watch is not None:
+            self._fed = 0
+            self._watch.end()
         try:
             response.feed(data, at_ns)
         except Broken as broken:

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 import pytest
-from gateproof.loadtests import plain
-from gateproof.loadtests.canary import canary
+from gateproof.loadtests import plain, work
+from gateproof.loadtests.canary import Watch, canary
 from gateproof.loadtests.reply import Reply
 from hypothesis import given
 from hypothesis import strategies as st
@@ -469,3 +469,27 @@ def test_no_json_breaks_a_reader(kind: str, value: Any) -> None:
     body = b"data: %b\n\n" % text + b"event: message_stop\ndata: %b\n\n" % text
     for data in (answer(text), answer(body, STREAM)):
         assert read(kind, data, eof=True).finished
+
+
+def test_what_is_watched_stays_small() -> None:
+    """Of an endless answer the text is looked through as it comes, and only its beginning kept."""
+    request = workload(Work()).request(1)
+    watch = []
+
+    def make(*given: Any) -> Any:
+        watch.append(Watch(*given))
+        return watch[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "Watch", make)
+        reply = request.answer(Sample(sent_ns=1))
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    reply.feed(head, MS)
+    most = 0
+    for _ in range(100):
+        reply.feed(b"data: %b\n\n" % js(choices=[{"delta": {"content": "x" * 10_000}}]), MS)
+        most = max(most, sum(map(len, watch[0].said)))
+    reply.eof(MS)
+
+    assert most <= 90_000
+    assert len(reply.text) == 32_768

@@ -226,7 +226,7 @@ def test_canaries_are_known_again() -> None:
     for name, said in texts.items():
         watch = Watch(3, (own,))
         for part in said:
-            watch.take(part)
+            watch.said.append(part)
         watch.end()
         seen[name] = (watch.seen_own, watch.foreign)
 
@@ -244,9 +244,10 @@ def test_long_answers_are_watched_piece_by_piece() -> None:
     watch = Watch(3, ())
     text = "x" * 32_760 + canary(3, 9) + "y" * 200_000
     for place in range(0, len(text), 7):
-        watch.take(text[place : place + 7])
-    watch.think("z" * 200_000)
+        watch.said.append(text[place : place + 7])
+        if place % 700 == 0:
+            watch.end()
     watch.end()
 
     assert watch.foreign == canary(3, 9)
-    assert 32_768 <= len(watch.text) < 33_000
+    assert (len(watch.text), watch.said) == (32_768, [])
