@@ -217,9 +217,10 @@ def _notes(part: Mapping[str, Any]) -> tuple[str, ...]:
             f"The cap on concurrency delayed {requests['delayed']} of {requests['due']} arrivals; "
             f"times from due contain that wait.{less}"
         )
-    if requests["unfinished"]:
+    running = requests["unfinished"] - requests["never_sent"]
+    if running:
         notes.append(
-            f"{requests['unfinished']} requests were still running at the end: their first tokens "
+            f"{running} requests were still running at the end: their first tokens "
             "and gaps count, their end-to-end times do not."
         )
     if requests["retried"]:

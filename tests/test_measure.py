@@ -265,6 +265,7 @@ def test_late_sends_are_invalid_unless_a_cap_delayed_them(tmp_path: Path) -> Non
     assert by_cap.valid
     assert "The cap on concurrency delayed 179 of 179" in by_cap.notes[0]
     assert "10 of them were never sent" in by_cap.notes[0]
+    assert "still running" not in " ".join(by_cap.notes)
 
 
 def test_cost_is_exact(tmp_path: Path) -> None:
