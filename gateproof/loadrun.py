@@ -26,7 +26,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final
 
-from gateproof.budget import budget_of
+from gateproof.budget import Budget, budget_of
 from gateproof.errors import TargetError, UsageError
 from gateproof.manners import refuse_foreign
 from gateproof.measure import LoadSummary, measure_folder
@@ -137,11 +137,31 @@ def check_load(run: LoadRun) -> None:
     check_plan(plan, plan.scenario)
     budget = budget_of(plan.budget, "The budget") if plan.budget else None
     refuse_foreign(plan.target, run.allowed_origins, budget)
+    _check_processes(run, budget)
     if run.key_env and not os.environ.get(run.key_env):
         raise UsageError(
             f"The environment variable {run.key_env} is not set.",
             f"It is to hold the target's key: export {run.key_env}=…",
         )
+
+
+def _check_processes(run: LoadRun, budget: Budget | None) -> None:
+    """Refuse what several processes cannot share among themselves."""
+    plan, count = run.plan, run.processes
+    if count > 1 and plan.limits:
+        raise UsageError(
+            f"{plan.scenario} is made by one process, and {count} were asked for.",
+            "Leave --processes out.",
+        )
+    parts = {"cap": plan.cap}
+    if budget is not None:
+        parts |= {"budget of requests": budget.requests, "budget of tokens": budget.tokens}
+    for name, whole in parts.items():
+        if whole is not None and whole < count:
+            raise UsageError(
+                f"The {name} is {whole}, which cannot be shared out to {count} processes.",
+                "Give at least one to each, or use fewer processes.",
+            )
 
 
 def budget_spent(folder: Path) -> str:

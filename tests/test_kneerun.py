@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ from gateproof.reference_server.server import Options, serve_in_thread
 
 from gateproof import kneerun
 from gateproof.cli import main
+from gateproof.commands.search import BUDGET_SPENT, search_into
 from gateproof.errors import TargetError, UsageError
 from gateproof.falling import Step
 from gateproof.kneerun import check_search, run_search
 from gateproof.loadfile import load_scenario, plan_of
 from gateproof.loadrun import LoadRun
 from gateproof.plan import LoadPlan
-from gateproof.run import read_run
+from gateproof.run import RunWriter, read_run
 from tests.reference_probes import KEY
 
 TTFT_S = 0.15
@@ -84,36 +84,48 @@ def test_the_capacity_of_a_server_is_found(
 
 
 def test_an_interrupted_search_keeps_its_steps(tmp_path: Path) -> None:
-    """Ctrl-C in the second step leaves a search of one step, and goes on."""
+    """Ctrl-C in the second step leaves a search of the first, in its file and in the run's."""
 
-    def told(line: str, row: Mapping[str, Any]) -> None:
-        del row
+    def tell(line: str) -> None:
         if line.startswith("step 2"):
             signal.raise_signal(signal.SIGINT)
 
+    writer = RunWriter(tmp_path)
     with serve_in_thread(Options()) as url:
         plan = _plan(url, search={"from": 20, "to": 40, "step_s": 1.2, "requests": 1})
-        run = LoadRun(plan, tmp_path / "search", calibrate=False)
+        run = LoadRun(plan, tmp_path / "load", calibrate=False)
         with pytest.raises(KeyboardInterrupt):
-            run_search(run, told)
-    kept = json.loads((tmp_path / "search" / "search.json").read_text())
+            search_into(writer, run, "load", tell, None)
+    writer.close()
+    kept = json.loads((tmp_path / "load" / "search.json").read_text())
+    rows = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
 
-    assert len(kept["steps"]) <= 1
+    assert len(kept["steps"]) == 1
     assert (kept["outcome"], kept["stopped"]) == ("unfinished", "it was interrupted")
+    assert [row["kind"] for row in rows] == ["search", "note"]
+    assert rows[0]["summary"]["steps"] == kept["steps"]
 
 
-@pytest.mark.parametrize(
-    ("requests", "steps"),
-    [pytest.param(10, 1, id="after a step"), pytest.param(5, 0, id="within a step")],
-)
-def test_a_budget_ends_a_search(tmp_path: Path, requests: int, steps: int) -> None:
-    """All steps together keep one budget; the step in which it is spent is no evidence."""
+def test_a_spent_budget_is_the_exit_status(tmp_path: Path) -> None:
+    """A search that its budget ended says so, and ends with status 5."""
+    writer = RunWriter(tmp_path)
     with serve_in_thread(Options()) as url:
-        plan = _plan(url, budget={"requests": requests})  # the first step has ten
+        run = LoadRun(_plan(url, budget={"requests": 5}), tmp_path / "load", calibrate=False)
+        found, status, why = search_into(writer, run, "load", lambda _: None, 50)
+    writer.close()
+
+    assert (status, why) == (BUDGET_SPENT, found.stop.why)
+    assert found.summary["replicas"]["count"] is None
+
+
+def test_a_budget_ends_a_search(tmp_path: Path) -> None:
+    """All steps together keep one budget: when it is spent after a step, that one still counts."""
+    with serve_in_thread(Options()) as url:
+        plan = _plan(url, budget={"requests": 10})  # the first step has ten
         found = run_search(LoadRun(plan, tmp_path / "search", calibrate=False))
 
     assert found.stop.outcome == "budget"
-    assert len(found.summary["steps"]) == steps
+    assert len(found.summary["steps"]) == 1
     assert "did not come to its end: the budget is spent" in found.summary["headline"]
 
 

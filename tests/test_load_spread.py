@@ -62,6 +62,24 @@ def test_what_cannot_be_shared_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"cap": 3}, "The cap is 3, which cannot be shared out to 4 processes"),
+        ({"budget": {"tokens": 3}}, "The budget of tokens is 3, which cannot be shared out"),
+    ],
+)
+def test_shares_are_refused_before_anything_is_sent(
+    tmp_path: Path, more: dict[str, Any], says: str
+) -> None:
+    """A run that its processes cannot share ends before it writes or sends anything."""
+    plan = plan_of("chat-open", target="http://127.0.0.1:9", model="m", **more)
+    with pytest.raises(UsageError, match=says):
+        run_load(LoadRun(plan, tmp_path / "load", processes=4))
+
+    assert not (tmp_path / "load").exists()
+
+
+@pytest.mark.parametrize(
     "name", ["../x", "samples.1.bin/../../x", "/etc/passwd", "transcripts/../x.json", "plan.json"]
 )
 def test_a_worker_writes_only_what_is_a_workers(name: str) -> None:
