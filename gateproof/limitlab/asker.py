@@ -11,6 +11,7 @@ from gateproof.limitlab.stage import Outcome, Stage, Stopped
 
 __all__ = ["Asker"]
 
+_PATIENCE: Final = 0.02  # of the window that is looked for: what a decision's time may be unsure
 _ODD: Final = 3  # answers in a row that are neither given nor refused end the lab
 
 
@@ -23,6 +24,7 @@ class Asker:
         self.record = outcome.record
         self.hint_s = plan.real_s(plan.window_s)
         self.longest_s = plan.real_s(plan.longest_window_s)
+        self.record.patience_ns = round(_PATIENCE * self.hint_s * 1e9)
         self.scope: Scope = "key"
         self.part = "first"
         self.now_s = 0.0

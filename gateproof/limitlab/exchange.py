@@ -2,7 +2,8 @@
 
 Rules. Times are nanoseconds of one monotonic clock, which may be a virtual one. When the gateway
 decided lies between sending and answering. A refusal comes at once while an answer may take its
-time, so no decision is taken to be later than the slowest refusal of the run was told.
+time, so no decision is taken to be later than the slowest refusal of the run was told, or a small
+part of a window.
 """
 
 from collections.abc import Callable, Sequence
@@ -83,6 +84,8 @@ class Record:
     entries: list[Entry] = field(default_factory=list)
     costs: dict[int, int] = field(default_factory=dict)
     """The tokens that a request of a size took, last seen."""
+    patience_ns: int = 0
+    """So long an answer may take, and still say no more than when it was sent and came."""
     batches: int = 0
     sent: int = 0
     tokens: int = 0
@@ -120,7 +123,7 @@ class Record:
             for entry in self.entries
             if entry.kind == "refused"
         ]
-        return max(took, default=3 * self.trip_ns)
+        return max([*took, self.patience_ns], default=3 * self.trip_ns)
 
     def cost_of(self, entry: Entry) -> int:
         """Return the tokens of a request, those of its likes if it was refused."""

@@ -10,6 +10,7 @@ clients could use); ``untold`` (the evidence does not say).
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,9 +52,11 @@ class Found:
     low: float
     high: float
     unit: float
-    full_s: float
+    full_s: float | None
     """How long after the last refusal of the first rush all of the limit is there again."""
     refill_per_s: float = 0.0
+    of_large: bool = False
+    """Whether it was met by the large requests: each limit is judged by its own refusals."""
 
 
 def judge(record: Record, found: Sequence[Found]) -> list[Judgment]:
@@ -213,12 +216,13 @@ def _headers(record: Record, found: Found) -> list[Judgment]:
         (entry, told)
         for entry in _of_first(record)
         if (told := _told(entry, found.what)) is not None
+        and (entry.part == "tokens") == found.of_large
     ]
     if not chosen:
         return []
     name = f"headers of {found.what}"
     limits = Counter(told.limit for _, told in chosen if told.limit is not None)
-    if limits:
+    if limits and math.isfinite(found.high):
         wrong = [
             limit for limit in limits
             if not found.low - found.unit <= limit <= found.high + found.unit
@@ -263,7 +267,7 @@ def _remaining(
         if entry.kind == "refused" and told.remaining is not None
     ]
     unit = max(found.unit, *costs)
-    high = [left for left in refused if left > 2 * unit + 0.02 * found.high]
+    high = [left for left in refused if left > 2 * unit + 0.02 * max(lefts)]
     shown = (f"{lefts[0]:,} to {lefts[-1]:,} over {len(lefts)} answers of {sum(costs):,}",)
     if not drop and wanted:
         says, verdict = f"What is left stays at {lefts[0]:,} while requests pass.", "false"
@@ -313,7 +317,7 @@ def _reset(
             continue
         done_s = entry.reply.done_ns / 1e9
         next_s = passed.reply.sent_ns / 1e9 - done_s
-        full_s = row[0][0].reply.done_ns / 1e9 + found.full_s - done_s
+        full_s = row[0][0].reply.done_ns / 1e9 + (found.full_s or 0.0) - done_s
         leeway_s = _COARSE.get(one.reset_form, 0.0) + max(
             _TRIPS * record.trip_ns / 1e9, 0.12 * max(full_s, next_s)
         )
@@ -331,5 +335,8 @@ def _reset(
         else f"{len(row) - right} of {len(row)} resets at a refusal are neither when a request "
         "passes again nor when all of the limit is there."
     )
+    if not good and found.full_s is None and any(one.reset_s for _, one in row):
+        says = "When all of the limit is there is not known, so the reset is not judged."
+        return [Judgment(f"{name}: reset", "untold", says, len(row))]
     verdict: Verdict = "true" if good else "false"
     return [Judgment(f"{name}: reset", verdict, says, len(row), tuple(evidence))]

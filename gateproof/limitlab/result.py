@@ -111,7 +111,9 @@ def _limit(outcome: Outcome, plan: LimitsPlan, stage: Stage) -> dict[str, Any]:
         "amount_low": amount_low,
         "amount_high": amount_high,
         "window_s": _up(best, scale),
-        "window_low_s": _up(min((one[0] for one in windows), default=waited_s), scale),
+        "window_low_s": _up(
+            min((one[0] for one in windows), default=None if met else waited_s), scale
+        ),
         "window_high_s": _up(max((one[2] for one in windows), default=None), scale),
         "algorithms": algorithms,
         "forms": list(dict.fromkeys(one.variant.form for one in fits)) if met else [],
@@ -129,10 +131,18 @@ def _limit(outcome: Outcome, plan: LimitsPlan, stage: Stage) -> dict[str, Any]:
     row["ambiguous"] = _ambiguous(row)
     row["says"] = _says(row)
     refill = low / best if best and algorithms[0] in ("token-bucket", "sliding-counter") else 0.0
+    sure = bool(best) and len(stage.whats) == 1
     row["_found"] = [
-        Found(what, amount_low, amount_high, unit, _full_s(fits[0], events) or best, refill)
+        Found(
+            what,
+            amount_low if sure else 0,
+            amount_high if sure else math.inf,
+            unit,
+            _full_s(fits[0], events) if sure else None,
+            refill,
+            of_large=stage.name == "tokens",
+        )
         for what in stage.whats
-        if best and len(stage.whats) == 1
     ]
     return row
 
