@@ -71,10 +71,19 @@ class _Made:
     )  # fmt: skip
 
     def __init__(
-        self, number: int, work: Work, model: str, head: bytes, ring: Ring, *, usage: bool
+        self,
+        number: int,
+        work: Work,
+        model: str,
+        head: bytes,
+        ring: Ring,
+        make: Callable[[Request, Sample], Reply],
+        *,
+        usage: bool,
     ) -> None:
         self.number = number
         self.work = work
+        self.make = make
         self.template = template(work, model, usage=usage)
         sized = b"\r\nContent-Length: "
         self.head = head.replace(b"%", b"%%").replace(sized + b"0\r\n", sized + b"%d\r\n", 1)
@@ -89,8 +98,7 @@ class _Made:
             for place in range(work.prefixes)
         ]
         self.ratio = Ratio(frame_bytes(work), work.tokens_per_word)
-        self.want_usage = usage or not work.kind.endswith("-stream")
-        self.want_usage = self.want_usage or work.kind.startswith("messages")
+        self.want_usage = _wants_usage(work, usage=usage)
 
     def gaps(self, seed: int, number: int, ring: Ring, prompt: int, output: int) -> dict[Any, Any]:
         """Draw what fills the gaps of a request."""
@@ -139,7 +147,9 @@ class Workload:
             own = {**_headers(work, key, auth), **(headers or {})}
             lines = head(kind.path, "", 0, accept=accept, headers=own)
             model = model_of(work.use)
-            self._made.append(_Made(number, work, model, lines, self._ring, usage=usage))
+            make = self._reader(work, usage=_wants_usage(work, usage=usage))
+            made = _Made(number, work, model, lines, self._ring, make, usage=usage)
+            self._made.append(made)
 
     def reference(self, number: int) -> str:
         """Give the canary of a request."""
@@ -198,8 +208,9 @@ class Workload:
         gaps[b"ref"] = reference.encode()
         turn = made.template.turn(gaps)
         gaps[b"turns"] = history + turn
-        words = sum(gaps[name].count(b" ") + 1 for name in (b"text", b"copy") if name in gaps)
-        words += made.prefix_words
+        words = made.prefix_words + gaps[b"text"].count(b" ") + 1
+        if b"copy" in gaps:
+            words += gaps[b"copy"].count(b" ") + 1
         batch = made.work.batch
         if batch > 1:
             gaps[b"batch"] = self._batch(made, number, gaps, words)
@@ -213,7 +224,7 @@ class Workload:
             (reference, *before),
             turn,
             0 if history else words,
-            self._reader(made),
+            made.make,
             want_usage=made.want_usage,
         )
 
@@ -225,11 +236,11 @@ class Workload:
             texts.append(made.template.turn(gaps))
         return b",".join(texts)
 
-    def _reader(self, made: _Made) -> Callable[[Request, Sample], Reply]:
+    def _reader(self, work: Work, *, usage: bool) -> Callable[[Request, Sample], Reply]:
         """Give what makes the readers of a work's answers."""
-        kind, usage, seed = made.work.kind, made.want_usage, self._seed
-        reader: Any = _READERS[kind]
-        if kind.startswith("tools"):
+        seed = self._seed
+        reader: Any = _READERS[work.kind]
+        if work.kind.startswith("tools"):
             return lambda request, sample: reader(
                 sample, want_usage=usage, watch=Watch(seed, request.own), wants_call=True
             )
@@ -273,6 +284,11 @@ class Conversation:
             self._made, number, self._lengths, history, self._before
         )
         return self._request
+
+
+def _wants_usage(work: Work, *, usage: bool) -> bool:
+    """Tell whether usage is to come: only some streams have to be asked for it."""
+    return usage or not work.kind.endswith("-stream") or work.kind.startswith("messages")
 
 
 def _headers(work: Work, key: str, auth: str) -> dict[str, str]:
