@@ -22,6 +22,7 @@ class Bench:
 
     repeats: int
     seconds: float
+    ramp_s: float = 1.5  # over which users come
     certificate: str = ""
     load: str = field(default_factory=lambda: " ".join(f"{one:.1f}" for one in os.getloadavg()))
     rows: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
@@ -68,6 +69,13 @@ def bars(bench: Bench) -> list[tuple[str, str, str, str, str]]:
                 (part, name, wanted, shown, f"{middle / limit:.2f}" + " missed" * (not met))
             )
     rows += beside(bench)
+    for part in sorted({part for part, _ in bench.rows}):
+        own, bare = (
+            bench.median(part, client, "cpu_s_per_100k") for client in ("gateproof", "bare asyncio")
+        )
+        if own == own and bare == bare:  # noqa: PLR0124  # nan
+            shown = f"{own:g} beside {bare:g} of the bare client"
+            rows.append((part, "cpu_s_per_100k", "-", shown, f"{own / max(bare, 1e-3):.2f}"))
     for part in sorted({part for part, _ in bench.rows}):
         both = [
             bench.median(part, client, "itl_ms_p99") for client in ("gateproof", "bare asyncio")
