@@ -153,6 +153,7 @@ def markdown(bench: Bench) -> str:
         about,
         "Each figure is the median of the runs, with the smallest and the largest for a p99.",
         "The benchmark's own text says what each is; machine noise (`noise_ms`) bounds them.",
+        *_priority(bench),
         "",
         "| part | client | runs | " + " | ".join(COLUMNS) + " |",
         "| --- " * (len(COLUMNS) + 3) + "|",
@@ -169,6 +170,19 @@ def markdown(bench: Bench) -> str:
     lines += ["", *others, "", "| part | figure | wanted | got | ratio |", "| --- " * 5 + "|"]
     lines += [f"| {' | '.join(row)} |" for row in bars(bench)]
     return "\n".join(lines) + "\n"
+
+
+def _priority(bench: Bench) -> list[str]:
+    """Say who ran before all other work of the machine, and who did not."""
+    if os.sched_getscheduler(0) == os.SCHED_OTHER:
+        return []
+    said = ["Generator, bare client and responder ran before all other work of this machine."]
+    if any(client not in {"gateproof", "bare asyncio"} for _, client in bench.rows):
+        said.append(
+            "Other tools cannot (their services wait busily for each other) and did not: where "
+            "the machine had other work, that is in their figures."
+        )
+    return said
 
 
 def _shown(bench: Bench, part: str, client: str, name: str) -> str:
