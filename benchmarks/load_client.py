@@ -53,7 +53,6 @@ from gateproof.sample import ErrorKind, read_samples
 PACED: Final = "ttft=200/itl=20/tokens=64"
 NO_DELAY: Final = "ttft=0/itl=0/spread=0/tokens=64"
 SHORT: Final = "ttft=20/itl=2/tokens=16"
-RAMP_S: Final = 1.5
 MS: Final = 1e6
 
 
@@ -126,11 +125,13 @@ def ours(url: str, plan: Mapping[str, Any], folder: Path) -> Seen:
     return Seen(entries, answered, share * seconds, summary.generator["rss_mb"], seconds)
 
 
-def raw(url: str, streams: int, seconds: float, folder: Path) -> Seen:
+def raw(url: str, streams: int, bench: Bench, folder: Path) -> Seen:
     """Load with the bare client."""
     script, out = str(Path(__file__).with_name("raw_client.py")), folder / "raw.bin"
+    seconds = bench.ramp_s + bench.seconds
+    times = [str(bench.ramp_s), str(seconds)]
     done = subprocess.run(  # noqa: S603  # our own script
-        [sys.executable, script, f"{url}/v1", str(streams), str(RAMP_S), str(seconds), str(out)],
+        [sys.executable, script, f"{url}/v1", str(streams), *times, str(out)],
         stdout=subprocess.PIPE,
         check=True,
     )
@@ -179,11 +180,11 @@ def pair(bench: Bench, part: str, script: str, streams: int, *, first: int | Non
     """Measure both clients by turns, each against a responder that has just started."""
     tls = ("--tls", bench.certificate) if part.startswith("tls") else ()
     wave = streams if first is None else first
-    stages = (Stage(RAMP_S, streams, ramp=True), Stage(bench.seconds, streams))
-    closed = {"stages": stages, "duration_s": RAMP_S + bench.seconds, "drain_s": 0.0}
+    stages = (Stage(bench.ramp_s, streams, ramp=True), Stage(bench.seconds, streams))
+    closed = {"stages": stages, "duration_s": bench.ramp_s + bench.seconds, "drain_s": 0.0}
     clients: dict[str, Callable[[str, Path], Seen]] = {
         "gateproof": lambda url, folder: ours(url, closed, folder),
-        "bare asyncio": lambda url, folder: raw(url, streams, RAMP_S + bench.seconds, folder),
+        "bare asyncio": lambda url, folder: raw(url, streams, bench, folder),
     }
     for _ in range(bench.repeats):
         for name, client in clients.items():
@@ -205,7 +206,7 @@ def peers(bench: Bench, names: list[str], streams: int) -> None:
             with tempfile.TemporaryDirectory() as folder, responder(apart=False) as url:
                 begun = monotonic_ns()
                 entries, cpu_s = tools[name](
-                    f"{url}/{PACED}", streams, RAMP_S + bench.seconds, Path(folder)
+                    f"{url}/{PACED}", streams, bench.ramp_s + bench.seconds, Path(folder)
                 )
                 took_s = (monotonic_ns() - begun) / 1e9
                 log = list(read_log(fetch_log(url)))
@@ -227,15 +228,15 @@ def peers(bench: Bench, names: list[str], streams: int) -> None:
 
 def open_arrivals(bench: Bench, rate: float) -> None:
     """Measure how far arrivals are from their time: when sent, and when the responder had them."""
-    for arrivals in ("constant", "poisson"):
+    for arrivals in ("constant", "poisson")[: 1 if bench.seconds < 1 else 2]:
         for _ in range(bench.repeats):
             with tempfile.TemporaryDirectory() as name, responder() as url:
                 folder = Path(name)
                 plan = {"arrivals": arrivals, "rate_per_s": rate, "duration_s": bench.seconds}
-                ours(f"{url}/{SHORT}", plan | {"warm_up_s": 0.5}, folder)
+                ours(f"{url}/{SHORT}", plan | {"warm_up_s": 0.2}, folder)
                 true = {entry.number: entry for entry in read_log(fetch_log(url))}
                 rows = read_samples(folder).records
-            rows = rows[rows["number"] >= rate]  # a second, in which connections are made
+            rows = rows[rows["number"] >= rate / 2]  # half a second: connections are made
             sent = (rows["sent_ns"] - rows["due_ns"]).astype(np.float64)
             seen = [true[int(n)].read_ns - int(due) for n, due in
                     zip(rows["number"], rows["due_ns"], strict=True) if int(n) in true]  # fmt: skip
@@ -329,12 +330,13 @@ def main() -> None:
     bench = Bench(options.repeats, options.seconds)
     streams, ladder, rate = options.streams.split(","), options.ladder.split(","), 400.0
     if options.smoke:
-        bench.repeats, bench.seconds, streams, ladder, rate = 1, 1.5, ["5"], [], 40.0
+        bench.repeats, bench.seconds, bench.ramp_s = 1, 0.8, 0.2
+        streams, ladder, rate = ["5"], [], 40.0
         chosen = options.part or ["accuracy", "no-delay", "open", "start-up"]
     with tempfile.TemporaryDirectory() as folder:
         bench.certificate = certificate(Path(folder)) if "tls" in chosen else ""
         for count in streams if "accuracy" in chosen else ():
-            pair(bench, f"accuracy-{count}", PACED, int(count))
+            pair(bench, f"accuracy-{count}", SHORT if options.smoke else PACED, int(count))
             if options.peers:
                 peers(bench, options.peers.split(","), int(count))
         for count in ladder if "ladder" in chosen else ():

@@ -22,6 +22,7 @@ class Bench:
 
     repeats: int
     seconds: float
+    ramp_s: float = 1.5  # over which users come
     certificate: str = ""
     load: str = field(default_factory=lambda: " ".join(f"{one:.1f}" for one in os.getloadavg()))
     rows: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
@@ -68,6 +69,13 @@ def bars(bench: Bench) -> list[tuple[str, str, str, str, str]]:
                 (part, name, wanted, shown, f"{middle / limit:.2f}" + " missed" * (not met))
             )
     rows += beside(bench)
+    for part in sorted({part for part, _ in bench.rows}):
+        own, bare = (
+            bench.median(part, client, "cpu_s_per_100k") for client in ("gateproof", "bare asyncio")
+        )
+        if own == own and bare == bare:  # noqa: PLR0124  # nan
+            shown = f"{own:g} beside {bare:g} of the bare client"
+            rows.append((part, "cpu_s_per_100k", "-", shown, f"{own / max(bare, 1e-3):.2f}"))
     for part in sorted({part for part, _ in bench.rows}):
         both = [
             bench.median(part, client, "itl_ms_p99") for client in ("gateproof", "bare asyncio")
@@ -145,6 +153,7 @@ def markdown(bench: Bench) -> str:
         about,
         "Each figure is the median of the runs, with the smallest and the largest for a p99.",
         "The benchmark's own text says what each is; machine noise (`noise_ms`) bounds them.",
+        *_priority(bench),
         "",
         "| part | client | runs | " + " | ".join(COLUMNS) + " |",
         "| --- " * (len(COLUMNS) + 3) + "|",
@@ -161,6 +170,19 @@ def markdown(bench: Bench) -> str:
     lines += ["", *others, "", "| part | figure | wanted | got | ratio |", "| --- " * 5 + "|"]
     lines += [f"| {' | '.join(row)} |" for row in bars(bench)]
     return "\n".join(lines) + "\n"
+
+
+def _priority(bench: Bench) -> list[str]:
+    """Say who ran before all other work of the machine, and who did not."""
+    if os.sched_getscheduler(0) == os.SCHED_OTHER:
+        return []
+    said = ["Generator, bare client and responder ran before all other work of this machine."]
+    if any(client not in {"gateproof", "bare asyncio"} for _, client in bench.rows):
+        said.append(
+            "Other tools cannot (their services wait busily for each other) and did not: where "
+            "the machine had other work, that is in their figures."
+        )
+    return said
 
 
 def _shown(bench: Bench, part: str, client: str, name: str) -> str:

@@ -2,7 +2,8 @@
 
 AIPerf gives a record per request, with the id that it sends as X-Request-Id, by which the responder
 knows the request. Its gaps are of its own clock; the time of its first token is not on the
-responder's, so only TTFT and gaps can be compared. The usual Locust script stamps as ours does.
+responder's, so only TTFT and gaps can be compared. Where it does not end by itself it is ended, its
+records so far count, and its CPU time is only a part. The usual Locust script stamps as ours does.
 
 Environments are made once, in ``.envs``, from the package registry that pip is set up for.
 """
