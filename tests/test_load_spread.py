@@ -91,7 +91,7 @@ def test_a_worker_writes_only_what_is_a_workers(name: str) -> None:
 def test_a_workers_files_carry_its_name() -> None:
     """Two workers of the same process id, on two hosts, do not meet."""
     assert _kept_as("samples.17.bin", 1) == "samples.w1.bin"
-    assert _kept_as("transcripts/load-0007.json", 1) == "transcripts/load-0007.json"
+    assert _kept_as("transcripts/17.json", 1) == "transcripts/w1.json"
 
 
 def test_two_processes_make_one_timetable(address: str, tmp_path: Path) -> None:
@@ -113,6 +113,8 @@ def test_two_processes_make_one_timetable(address: str, tmp_path: Path) -> None:
     assert got.generator["workers"] == 2
     assert got.requests["failed"] == 0
     assert {row["worker"] for row in lines} == {"w0", "w1"}
+    kept = sorted(path.name for path in (tmp_path / "load" / "transcripts").iterdir())
+    assert kept == ["w0.json", "w1.json"]
     about = json.loads((tmp_path / "load" / "workers.json").read_text())
     assert about == {"expected": 2, "died": [], "clocks_off_s": {}}
 
