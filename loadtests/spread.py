@@ -46,7 +46,7 @@ _SKEW_S: Final = 0.05  # beyond it, clocks of hosts differ by more than a messag
 _OWN: Final = re.compile(
     r"(samples|stamps|lag|generator|failures|calibration)\.[0-9]+\.(bin|jsonl|json)"
 )
-_SHARED: Final = re.compile(r"transcripts/[A-Za-z0-9][A-Za-z0-9._-]*\.json")
+_TRANSCRIPTS: Final = re.compile(r"transcripts/[0-9]+\.json")
 
 
 def is_lead(environment: Any) -> bool:
@@ -262,8 +262,8 @@ def _kept_as(name: str, place: int) -> str:
     if _OWN.fullmatch(name):
         kind, _, ending = name.split(".")
         return f"{kind}.w{place}.{ending}"
-    if _SHARED.fullmatch(name):
-        return name
+    if _TRANSCRIPTS.fullmatch(name):
+        return f"transcripts/w{place}.json"
     raise UsageError(f"A worker sent a file named {name[:80]!r}.", "It is not written.")
 
 
