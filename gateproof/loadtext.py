@@ -98,6 +98,8 @@ def load_lines(summary: Mapping[str, Any]) -> list[str]:
     lines += [f"{'work':<14} {_work(work)}" for work in _rows(_at(summary, "works"))]
     says = _at(summary, "verdict", "says")
     lines += [f"{'generator':<14} {says}"] if says else []
+    under = _under_load(_at(summary, "conformance"))
+    lines += [f"{'under load':<14} {under}"] if under else []
     lines += [f"{'note':<14} {note}" for note in _rows(_at(summary, "notes"))]
     return [safe("  " + line) for line in lines]
 
@@ -110,6 +112,15 @@ def interval(bounds: Any, *, percent: bool = False) -> str:
         return ""
     low, high = bounds
     return f" [{low:.1%} – {high:.1%}]" if percent else f" [{_short(low)} – {_short(high)}]"
+
+
+def _under_load(about: Any) -> str:
+    """Tell of the checks that were judged while load was on; nothing when none were."""
+    kept, checks, counts = (_at(about, name) for name in ("kept", "checks", "counts"))
+    if not isinstance(kept, int) or not isinstance(checks, int) or not isinstance(counts, Mapping):
+        return ""
+    found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"{told(checks, 'check')} judged on {told(kept, 'sampled answer')}: {found}"
 
 
 def _metric_line(summary: Mapping[str, Any], key: str, name: str) -> str:

@@ -464,6 +464,7 @@ def _add_options(parser: ArgumentParser, **_: object) -> None:
 def _init(environment: Any, **_: object) -> None:
     """Read the options; a worker gets its plan later, from the master."""
     given = environment.parsed_options
+    count_once(environment.stats)  # a worker's totals are added up by the master
     if is_part(environment):
         _parts[:] = [_part(environment)]
         return
@@ -472,7 +473,6 @@ def _init(environment: Any, **_: object) -> None:
     except GateproofError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_status)
-    count_once(environment.stats)
     environment.host = environment.host or plan.target  # its page shows it
     if environment.web_ui is not None and given.progress:
         announce(environment.web_ui)

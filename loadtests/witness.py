@@ -21,8 +21,8 @@ from gateproof.sampling import Sampling, samples
 __all__ = ["Witness"]
 
 _MOST_BYTES: Final = 4 * 1024 * 1024  # of one exchange: an answer of some 15,000 events
-_MOST_BYTES_IN_ALL: Final = 48 * 1024 * 1024  # memory of a worker at 500 streams is some 70 MB
-_READ_BYTES: Final = 120  # what keeping one read costs beside its data
+_MOST_BYTES_IN_ALL: Final = 32 * 1024 * 1024  # memory of a worker at 500 streams is some 70 MB
+_READ_BYTES: Final = 140  # what keeping one read costs beside its data
 
 # Ends that say nothing of the target: what came until then is no answer that could be judged.
 _OUR_OWN: Final = frozenset(

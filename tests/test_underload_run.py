@@ -65,7 +65,8 @@ def test_what_only_load_shows_is_named(
     page = (folder / "report.html").read_text("utf-8")
     assert "Conformance under load" in page
     assert "only under load" in page
-    capsys.readouterr()
+    says = f"48 checks judged on {len(transcript)} sampled answers: 1 fail, "
+    assert says in capsys.readouterr().out
 
     again = tmp_path / "judged"
     assert main(["judge", str(folder), "--out", str(again)]) == 1
