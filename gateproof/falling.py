@@ -21,7 +21,7 @@ __all__ = ["WITNESSES", "Level", "Step", "levels_of"]
 
 # Measured on simulated queues with random arrivals, against their true knees: counting every
 # request as a witness, intervals of nominally 95 % held the truth in 43-80 % of the searches, with
-# 20 a step in 68 % and more, with 9 in 95 % and more (tests/test_capacity.py measures it again).
+# 20 a step in 68 % and more, with 9 in 94 % and more (tests/test_capacity.py measures it again).
 WITNESSES: Final = 9.0
 _CELLS: Final = 160  # of the grid; twice as many move no probability by 0.002
 
