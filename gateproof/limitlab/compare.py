@@ -142,6 +142,12 @@ def _compare(
                 "verdict": "differs", "found": open_one["says"],
                 "says": f"Documented: {documented}. Found: it holds {span_of(open_one)}.",
             }  # fmt: skip
+        if open_one and expected.what == "requests" and _outran(open_one, expected):
+            passed = f"{open_one['passed_first']:,} requests passed in {open_one['rush_s']:g} s"
+            return row | {
+                "verdict": "differs", "found": open_one["says"],
+                "says": f"Documented: {documented}. Found: {passed}.",
+            }  # fmt: skip
         told = open_one["says"] if open_one else missed["says"] if missed else "not looked for"
         return row | {"verdict": "untold", "found": told,
                       "says": f"Documented: {documented}. Not told: {told}."}  # fmt: skip
@@ -165,3 +171,9 @@ def _compare(
                       "says": f"Documented: {documented}. Found: {', '.join(wrong)}."}  # fmt: skip
     return row | {"verdict": "same", "found": met["says"],
                   "says": f"As documented: {documented}."}  # fmt: skip
+
+
+def _outran(row: Mapping[str, Any], expected: Expected) -> bool:
+    """Tell whether more passed in one rush than the documented limit allows, whatever its kind."""
+    share = row["rush_s"] / expected.window_s
+    return bool(share < 1 and row["passed_first"] > expected.amount * (1 + share) + 1)

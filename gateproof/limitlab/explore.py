@@ -170,7 +170,8 @@ class Explorer:
                 return True
             if not claims and got.kind == "refused":
                 claims = list(self._claims(stage, got, until_s))
-        return False
+        # Who is late finds no time left to look at, and has not looked since.
+        return (yield from self._asker.send(tokens=tokens))[-1].kind == "passed"
 
     def _claims(self, stage: Stage, entry: Entry, until_s: float) -> tuple[float, ...]:
         """Return when to look by the ``Retry-After`` of a refusal: shortly before, and then."""

@@ -224,8 +224,7 @@ class Lab:
 
     def _look_for_tokens(self, stage: Stage) -> bool:
         """Tell whether a limit of tokens can still be found, now that the first is known."""
-        known = bool(stage.fits) and len({one.variant.algorithm for one in stage.fits}) == 1
-        return stage.whats != ("tokens",) and (known or not stage.refused)
+        return stage.whats == ("requests",) or not stage.refused
 
     def _tokens(self, before: Stage) -> Asking:
         plan, stage = self.plan, Stage("tokens", whats=("tokens",))
@@ -236,9 +235,13 @@ class Lab:
             one = before.fits[0]
             window_s = one.window_s
             spare = self._asker.record.events(self._asker.group)
-            at_s = free_time(
-                one, spare, now_s=self._asker.now_s, until_s=self._asker.now_s + 2.1 * window_s,
-                want=one.limit - 0.5, kind=False,
+            now_s = self._asker.now_s
+            at_s = max(
+                free_time(
+                    each, spare, now_s=now_s, until_s=now_s + 2.1 * window_s,
+                    want=each.limit - 0.5, kind=False,
+                )
+                for each in before.fits
             )  # fmt: skip
             at_s += 0.02 * window_s
             most = int(one.limit)

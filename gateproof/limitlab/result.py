@@ -119,7 +119,7 @@ def _limit(outcome: Outcome, plan: LimitsPlan, stage: Stage) -> dict[str, Any]:
         "forms": list(dict.fromkeys(one.variant.form for one in fits)) if met else [],
         "scopes": list(outcome.scopes) if stage.name == "requests" else [],
         "passed_first": stage.passed,
-        "rush_s": round(stage.rush_s, 4),
+        "rush_s": round(stage.rush_s * scale, 4),
         "let_go": bool(met),
         "windows_used": round((stage.named_s - stage.begin_s) / best, 2) if best else None,
         "tokens_a_request": small,
