@@ -37,6 +37,9 @@ class Board:
 
     def __init__(self, plan: LoadPlan) -> None:
         self.plan = plan
+        self._clear()
+
+    def _clear(self) -> None:
         self.workers: dict[object, Mapping[str, Any]] = {}
         self.ttft = Histogram()
         self.ttft_now = Histogram()
@@ -46,7 +49,10 @@ class Board:
         self._history: deque[tuple[float, float, float]] = deque(maxlen=_SECONDS)
 
     def take(self, row: Mapping[str, Any]) -> None:
-        """Take in one line of progress."""
+        """Take in one line of progress; where time has gone back, another run has begun."""
+        before = self.workers.get(row.get("worker"), {})
+        if _number(row.get("progress_s")) < _number(before.get("progress_s")):
+            self._clear()
         if int(_number(row.get("progress_s"))) > self._second:
             self._second = int(_number(row.get("progress_s")))
             self._history.append((self.seconds, self.total("answered"), self.total("tokens")))

@@ -52,6 +52,15 @@ def test_workers_and_seconds_add_up() -> None:
     assert board.lag_worst_ms == 8.0
 
 
+def test_another_run_begins_anew() -> None:
+    """When Locust's page begins another run, nothing of the one before is added to it."""
+    board = _board()
+    for second in (1, 2, 3, 1):
+        board.take(_row(second, ttfts_ms=(100,)))
+
+    assert (board.seconds, board.total("answered"), board.ttft.n) == (1.0, 10, 1)
+
+
 def test_view_tells_it() -> None:
     """Each line says what it is of, in its unit."""
     board = _board(budget={"requests": 500})

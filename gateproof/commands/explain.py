@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from gateproof.commands.listing import KINDS, Row, rows_of
 from gateproof.errors import unknown_name
+from gateproof.kills import load_elsewhere
 from gateproof.profile import Profile, load_profile
 
 __all__ = ["run"]
@@ -84,7 +85,7 @@ def _check(row: Row, profile: Profile) -> Iterator[str]:
         for label, checks in fault["kills"].items()
         if row["id"] in checks
     ]
-    yield from _field("killed by", killers or "no fault yet")
+    yield from _field("killed by", killers or load_elsewhere().get(row["id"], "no fault yet"))
 
 
 def _rule(row: Row) -> Iterator[str]:
