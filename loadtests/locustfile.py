@@ -5,7 +5,7 @@ Locust's page; with ``--headless --samples DIR`` it runs as the scenario says an
 sample. Users of the closed model are Locust's users; in the open model one of them is the crowd.
 """
 
-from gateproof.loadtests.rig import rig, serve
+from gateproof.loadtests.serve import rig, serve
 from locust import User, task
 
 serve()

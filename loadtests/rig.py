@@ -1,80 +1,55 @@
-"""What every scenario shares: the plan, the client, the workload, the recorder.
+"""One process's part of a running load test: whoever asks, how, and what becomes of the answers.
 
-The locustfile calls ``serve()`` once at import; Locust's events do the rest. While a test runs,
-``rig()`` gives the process's ``Rig``.
-
-Rules. The plan comes whole (``--plan``) or from a scenario and the options over it; both ways meet
-in ``gateproof.loadfile``. The key's variable is named (``--key-env``), its value is read here and
-goes nowhere but into the request. A wrong option, or a target that may not be loaded, ends the
-process with status 2 and a message, before any request.
+Strategy: the plan says who asks: users of Locust's (closed model), or one of them as a crowd whose
+requests arrive by a schedule (open model). Every request is made in one place (``_ask``): drawn,
+afforded, sent, recorded, learned from. A load ends at exactly its time, or when its budget is
+spent, or when nothing but failures that no waiting cures came.
 """
 
 import contextlib
 import dataclasses
 import gc
 import inspect
-import json
 import math
 import os
-import sys
-from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from time import monotonic_ns
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import gevent
 from gevent.event import Event
 from gevent.pool import Group
-from locust import events
 from locust.exception import StopUser
 
 from gateproof.budget import Meter, budget_of
-from gateproof.errors import GateproofError, UsageError
 from gateproof.lengths import Lengths
-from gateproof.limitlab.documented import with_limits
-from gateproof.loadfile import (
-    OPTIONS,
-    load_scenario,
-    overrides_of,
-    plan_for,
-    plan_of,
-    profile_settings,
-    scenario_names,
-)
-from gateproof.manners import refuse_foreign
 from gateproof.plan import LoadPlan
 from gateproof.sample import ERROR_SAYS, NEVER, NO_COST, ErrorKind, Flag, Sample
 from gateproof.sampling import Sampling
 from gateproof.work import Work, parse_work, titles
 
 from .arrivals import Arrivals
+from .asked import variables
 from .calibrate import Calibrator
 from .connect import proxy_for, secret_of
-from .page import announce, count_once
 from .patience import Patience
 from .recorder import Recorder
 from .reply import Reply
 from .share import ALONE, Share
-from .spread import Lead, Part, is_lead, is_part
-from .stream import Client, Limits, Target
+from .stream import Client, Limits
 from .timetable import arrivals
 from .witness import Witness
 from .work import Conversation, Request, Workload
 
-__all__ = ["Rig", "rig", "serve", "works_of"]
-
-# Options that Locust has under names of its own.
-_OF_LOCUST = ("--users",)
-_BUDGET_SPENT = 5  # the exit status, as gateproof's own
+__all__ = ["Rig", "works_of"]
 
 # So many failures of these kinds before anything else came: no load will change that, and a closed
 # load would ask thousands of times a second.
-_IN_VAIN = 200
-_HOPELESS = frozenset(
+_IN_VAIN: Final = 200
+_HOPELESS: Final = frozenset(
     {ErrorKind.CONNECT, ErrorKind.CONNECT_TIMEOUT, ErrorKind.TLS, ErrorKind.CLIENT_ERROR}
 )
 
@@ -93,7 +68,7 @@ class Rig:
         self.plan = plan
         self._share = share
         self._own = Group()
-        secrets = {name: os.environ.get(name, "") for name in _variables(plan, options.key_env)}
+        secrets = {name: os.environ.get(name, "") for name in variables(plan, options.key_env)}
         proxy = proxy_for(plan.target, plan.proxy, secret_of(plan.proxy_auth_env))
         self._client = Client(
             plan.target,
@@ -118,9 +93,6 @@ class Rig:
         )
         self._in_turns = any(work.turns.high > 1 for work in works)
         folder = Path(options.samples) if options.samples else None
-        _begun.append(plan)
-        if folder is not None and len(_begun) > 1:  # Locust's page can start one test after another
-            folder = folder / f"run-{len(_begun)}"
         own = plan if plan.users is None else replace(plan, users=len(share.places(plan.users)))
         self.recorder = Recorder(
             own,
@@ -404,21 +376,6 @@ def works_of(plan: LoadPlan) -> tuple[Work, ...]:
     return tuple(works)
 
 
-def _variables(plan: LoadPlan, key_env: str) -> list[str]:
-    """Name the environment variables that hold a plan's secrets."""
-    names = [plan.limits.get(name) for name in ("key", "second_key", "stranger_key")]
-    return [*filter(None, [key_env, *names]), *plan.secret_headers.values()]
-
-
-def _kind_of_rig(plan: LoadPlan) -> Any:
-    """Give the class that runs a plan: a ``Rig``, or for a look at rate limits one alike."""
-    if not plan.limits:
-        return Rig
-    from .limits import LimitsRig  # noqa: PLC0415  # no other run needs the lab
-
-    return LimitsRig
-
-
 def _count(meter: Meter, answer: Reply) -> None:
     """Count what an answer cost, by its usage, or else by its output."""
     sample = answer.sample
@@ -428,210 +385,3 @@ def _count(meter: Meter, answer: Reply) -> None:
     cost = sample.cost_nano_usd
     usd = None if cost == NO_COST else Decimal(cost).scaleb(-9)
     meter.spent(prompt, completion or len(answer.stamps), usd)
-
-
-_running: list[Rig] = []
-_begun: list[LoadPlan] = []  # by this process
-_leading: list[Lead] = []
-_parts: list[Part] = []
-
-
-def rig() -> Rig:
-    """Give the rig of the test that runs in this process; without one, a user has nothing to do."""
-    if not _running:
-        raise StopUser
-    return _running[-1]
-
-
-def serve() -> None:
-    """Give Locust the options, and a rig from start to stop of each test."""
-    hooks: tuple[tuple[Any, Callable[..., None]], ...] = (
-        (events.init_command_line_parser, _add_options),
-        (events.init, _init),
-        (events.test_start, _start),
-        (events.test_stopping, _stopping),
-        (events.test_stop, _stop),
-    )
-    for event, listener in hooks:
-        event.add_listener(listener)
-
-
-def _add_options(parser: ArgumentParser, **_: object) -> None:
-    """Add the options of a load run to Locust's own."""
-    _options(parser)
-
-
-def _init(environment: Any, **_: object) -> None:
-    """Read the options; a worker gets its plan later, from the master."""
-    given = environment.parsed_options
-    count_once(environment.stats)  # a worker's totals are added up by the master
-    if is_part(environment):
-        _parts[:] = [_part(environment)]
-        return
-    try:
-        plan = _plan(environment)
-    except GateproofError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(error.exit_status)
-    environment.host = environment.host or plan.target  # its page shows it
-    if environment.web_ui is not None and given.progress:
-        announce(environment.web_ui)
-    given.num_users = given.num_users or plan.most_users
-    given.spawn_rate = given.spawn_rate or given.num_users
-    if given.run_time:  # the plan ends the load: exactly, and with time to drain
-        given.seconds, given.run_time = str(given.run_time), None
-
-
-def _start(environment: Any, **_: object) -> None:
-    """Begin a test: make its load here, or let workers make it."""
-    if is_part(environment):
-        _parts[-1].start()
-        return
-    try:
-        plan = _plan(environment, users=environment.runner.target_user_count)
-        if is_lead(environment):
-            _lead(environment, plan)
-            return
-        fire = environment.events.request.fire
-        _running[:] = [_kind_of_rig(plan)(plan, environment.parsed_options, fire)]
-    except GateproofError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.stderr.flush()
-        if is_lead(environment):
-            environment.process_exit_code = error.exit_status
-            gevent.spawn(environment.runner.quit)
-            return
-        os._exit(error.exit_status)  # Locust goes on after an exception in a listener
-    runner = environment.runner
-    environment.stop_timeout = math.ceil(plan.drain_s)
-
-    def end() -> None:
-        environment.stop_timeout = 0  # what ran has had its time
-        if rig().spent:
-            environment.process_exit_code = _BUDGET_SPENT
-        runner.quit() if environment.web_ui is None else runner.stop()
-
-    rig().start(end)
-
-
-def _stopping(**_: object) -> None:
-    """End the offered load."""
-    for one in _running:
-        one.stopping()
-
-
-def _stop(environment: Any, **_: object) -> None:
-    """Write what is left of a test that ends."""
-    while _running:
-        _running.pop().close()
-    if is_part(environment):
-        _parts[-1].done(early=True, status=0)
-    for lead in _leading:
-        lead.stop()
-
-
-def _lead(environment: Any, plan: LoadPlan) -> None:
-    """Let the workers that are connected make the load."""
-    options = environment.parsed_options
-    if _kind_of_rig(plan) is not Rig:
-        raise UsageError(
-            f"{plan.scenario} cannot be shared out to workers.", "Run it in one process."
-        )
-    environment.stop_timeout = math.ceil(plan.drain_s)
-    _begun.append(plan)
-    folder = Path(options.samples) if options.samples else None
-    if folder is not None and len(_begun) > 1:
-        folder = folder / f"run-{len(_begun)}"
-    _leading[:] = [Lead(environment, plan, folder)]
-    _leading[-1].start(
-        options.key_env, progress=options.progress, calibrate=not options.no_calibration
-    )
-
-
-def _part(environment: Any) -> Part:
-    """Make this process ready to be one worker of a load that another one leads."""
-
-    def build(plan: LoadPlan, share: Share, folder: Path | None, told: Mapping[str, Any]) -> None:
-        _begun.clear()  # every test of a worker has a folder of its own
-        _check_variables(plan, told["key_env"])
-        options = SimpleNamespace(
-            key_env=told["key_env"],
-            samples=folder,
-            progress=told["progress"],
-            no_calibration=not told["calibrate"],
-        )
-        fire = environment.events.request.fire
-        _running[:] = [Rig(plan, options, fire, share, part.tell)]
-
-    def go(at_ns: int) -> None:
-        running = _running[-1]
-
-        def end() -> None:
-            while _running:
-                _running.pop().close()
-            part.done(early=False, status=_BUDGET_SPENT if running.spent else 0)
-
-        running.begin(end, at_ns)
-
-    part = Part(environment, build, lambda: rig().prepare(), go)
-    return part
-
-
-def _options(parser: ArgumentParser) -> None:
-    """Add the options of a load run to Locust's own."""
-    add = parser.add_argument_group("gateproof").add_argument
-    add("--scenario", default="", metavar="NAME|FILE", help=", ".join(scenario_names()))
-    add("--plan", default="", metavar="FILE", help="a whole plan (plan.json of a run) instead")
-    add("--model", default="gpt-4o-mini", help="the model to ask for")
-    add("--target-profile", default="openai", help="what the target claims to be")
-    add("--key-env", default="", metavar="NAME", help="the environment variable that holds the key")
-    add("--samples", default="", metavar="DIR", help="write samples into this folder")
-    add("--allow-origin", default="", metavar="URL", help="an origin beside loopback to be loaded")
-    add("--no-calibration", action="store_true", help="do not measure the generator's own error")
-    add("--progress", action="store_true", help="print a line of JSON each second")
-    for option in OPTIONS:
-        if option.flag not in _OF_LOCUST:
-            add(option.flag, default="", metavar=option.metavar, help=option.says)
-
-
-def _plan(environment: Any, users: int | None = None) -> LoadPlan:
-    """Resolve what Locust was asked to do; ``users`` are those that its page wants."""
-    options = environment.parsed_options
-    if options.plan:
-        plan = LoadPlan.of(json.loads(Path(options.plan).read_text("utf-8")))
-        if users and plan.users is not None:  # as the page wants
-            plan = replace(plan, users=users)
-    else:
-        if not options.scenario:
-            raise UsageError(
-                "No scenario is named.", f"Give --scenario: {', '.join(scenario_names())}."
-            )
-        host = environment.host or options.host
-        if not host:
-            raise UsageError("No target.", "Give it as --host http://127.0.0.1:8080/v1.")
-        scenario, given = load_scenario(options.scenario), overrides_of(options, but=_OF_LOCUST)
-        if options.run_time:
-            given.setdefault("duration_s", float(options.run_time))
-        if given.get("arrivals", scenario.arrivals) == "closed" and (users or options.num_users):
-            given["users"] = users or options.num_users
-        from gateproof.profile import load_profile  # noqa: PLC0415  # a whole plan needs none
-
-        profile = load_profile(options.target_profile)
-        given = {**profile_settings(profile), **given}
-        plan = plan_of(scenario, target=host, model=options.model, **given)
-        plan = plan_for(profile, with_limits(plan, options.target_profile))
-    _check_variables(plan, options.key_env)
-    Target.of(plan.target)
-    budget = budget_of(plan.budget, "The budget") if plan.budget else None
-    refuse_foreign(plan.target, filter(None, [options.allow_origin]), budget)
-    return plan
-
-
-def _check_variables(plan: LoadPlan, key_env: str) -> None:
-    """Refuse a plan whose secrets are not in the environment of this process."""
-    for name in _variables(plan, key_env):
-        if not os.environ.get(name):
-            raise UsageError(
-                f"The environment variable {name} is not set.",
-                f"It is to hold the target's key, or a header's value: export {name}=…",
-            )
