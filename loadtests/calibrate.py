@@ -13,10 +13,11 @@ streams there were, at what gap. A stream's last answer is cut off at the end: i
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -127,9 +128,14 @@ def calibrate(streams: int, gap_ms: float = 20.0, seconds: float = _SECONDS) -> 
 
 
 def fetch_log(url: str) -> bytes:
-    """Take the responder's log."""
-    host, _, port = url.rpartition("/")[2].partition(":")
-    with socket.create_connection((host, int(port)), timeout=60) as sock:
+    """Take the responder's log; over TLS, SSL_CERT_FILE names its certificate."""
+    scheme, _, authority = url.partition("://")
+    host, _, port = authority.partition(":")
+    with ExitStack() as held:
+        sock = held.enter_context(socket.create_connection((host, int(port)), timeout=60))
+        if scheme == "https":
+            tls = ssl.create_default_context()
+            sock = held.enter_context(tls.wrap_socket(sock, server_hostname=host))
         sock.sendall(b"GET /log HTTP/1.1\r\n\r\n")
         data = bytearray()
         while part := sock.recv(1 << 20):
