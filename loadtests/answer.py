@@ -15,7 +15,6 @@ import orjson
 
 from gateproof.sample import ErrorKind, Flag, Sample
 
-from .canary import Watch
 from .events import EventReader
 from .reply import Reply
 
@@ -29,22 +28,14 @@ _MESSAGE_ENDS: Final = frozenset({"ping", "content_block_stop"})  # they say not
 
 
 class Answer(Reply):
-    """Reads a streamed chat answer; ``wants_call`` says that a tool call was forced."""
+    """Reads a streamed chat answer."""
 
-    __slots__ = ("_arguments", "_reader", "_said", "_size", "_wants_call")
+    __slots__ = ("_arguments", "_reader", "_said", "_size")
 
-    def __init__(
-        self,
-        sample: Sample,
-        *,
-        want_usage: bool = True,
-        watch: Watch | None = None,
-        wants_call: bool = False,
-    ) -> None:
-        super().__init__(sample, want_usage=want_usage, watch=watch)
+    def __init__(self, sample: Sample, **about: Any) -> None:
+        super().__init__(sample, **about)
         self._reader = EventReader(self._event)
-        self._said = None if watch is None else watch.said
-        self._wants_call = wants_call
+        self._said = None if self._watch is None else self._watch.said
         self._arguments: list[str] = []
         self._size = 0
 

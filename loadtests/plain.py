@@ -14,7 +14,6 @@ import orjson
 from gateproof.sample import ErrorKind, Sample
 
 from .answer import is_call, message_counts
-from .canary import Watch
 from .framing import Broken
 from .reply import Reply
 
@@ -27,24 +26,16 @@ _TAIL_BYTES: Final = 64  # more than such a beginning has
 
 
 class PlainChat(Reply):
-    """Reads a chat answer; ``wants_call`` says that a tool call was forced."""
+    """Reads a chat answer."""
 
-    __slots__ = ("_parts", "_size", "_wants_call")
+    __slots__ = ("_parts", "_size")
 
     CONTENT_TYPE = b"application/json"
 
-    def __init__(
-        self,
-        sample: Sample,
-        *,
-        want_usage: bool = True,
-        watch: Watch | None = None,
-        wants_call: bool = False,
-    ) -> None:
-        super().__init__(sample, want_usage=want_usage, watch=watch)
+    def __init__(self, sample: Sample, **about: Any) -> None:
+        super().__init__(sample, **about)
         self._parts: list[bytes] = []
         self._size = 0
-        self._wants_call = wants_call
 
     def _sink(self, *, right_type: bool) -> Any:
         del right_type  # it is read as JSON all the same

@@ -35,6 +35,7 @@ class Reply:
 
     ``finished`` is True once the answer is judged. ``says`` tells a failure in words, from the wire
     where it can. ``text`` is the beginning of what the model said, where somebody watches.
+    ``wants_call`` says that a tool call was forced.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Reply:
         "_kept",
         "_usage",
         "_want_usage",
+        "_wants_call",
         "_watch",
         "finished",
         "response",
@@ -55,7 +57,12 @@ class Reply:
     CONTENT_TYPE: bytes = b"text/event-stream"
 
     def __init__(
-        self, sample: Sample, *, want_usage: bool = True, watch: Watch | None = None
+        self,
+        sample: Sample,
+        *,
+        want_usage: bool = True,
+        watch: Watch | None = None,
+        wants_call: bool = False,
     ) -> None:
         self.sample = sample
         self.stamps: list[int] = []
@@ -63,6 +70,7 @@ class Reply:
         self.finished = False
         self.says = ""
         self._want_usage = want_usage
+        self._wants_call = wants_call
         self._watch = watch
         self._done_ns = self._fed = 0
         self._finish = False

@@ -1,4 +1,7 @@
-"""A run folder becomes a page, JUnit XML and summaries that agree, whatever a target sent."""
+"""A run folder becomes a page, JUnit XML and summaries that agree, whatever a target sent.
+
+Long, because each output of one run is held to all the others.
+"""
 
 import argparse
 import json

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateproof.check import Inconclusive, Place, Untestable
-from gateproof.dialects.common import DONE, answer, is_int, loads, objects, response
+from gateproof.dialects.common import DONE, answer, answered, events, is_int, objects, unread
 from gateproof.transcript import Exchange
 
 __all__ = [
@@ -136,34 +136,24 @@ def stream(exchange: Exchange) -> Stream:
 
 
 def _read_stream(exchange: Exchange) -> Stream:
-    got = response(exchange)
-    if got.status != 200:
-        raise Untestable(f"the request was answered with status {got.status}")
-    events: list[Event] = []
+    got = answered(exchange)
+    read: list[Event] = []
     done: list[int] = []
     unreadable: list[tuple[int, str]] = []
-    for index, frame in enumerate(exchange.frames):
-        if frame.event is None:
-            continue
-        data = frame.event.data
-        try:
-            value = loads(data)
-        except (ValueError, RecursionError):
-            value = None
-        if isinstance(value, dict):
+    for index, frame, at_ns, data, value in events(exchange):
+        if value is not None:
             names = [line.value for line in frame.lines if line.name == "event"]
             name = names[-1] if names else None
             kind = value.get("type")
             kind = kind if isinstance(kind, str) else name or ""
-            events.append(Event(kind, name, value, frame.event.at_ns, index, frame.start))
+            read.append(Event(kind, name, value, at_ns, index, frame.start))
         elif data == DONE:
             done.append(index)
         else:
             unreadable.append((index, data))
-    if not events:
-        kind = got.media_type or "no content type"
-        raise Untestable(f"the answer ({kind}) holds no event that can be read")
-    return Stream(tuple(events), tuple(done), tuple(unreadable))
+    if not read:
+        raise unread(got)
+    return Stream(tuple(read), tuple(done), tuple(unreadable))
 
 
 @dataclass(slots=True)

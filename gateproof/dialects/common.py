@@ -10,19 +10,23 @@ from decimal import Decimal
 from typing import Any, TypeGuard
 
 from gateproof.check import Untestable
+from gateproof.sse import Frame
 from gateproof.transcript import Exchange
 from gateproof.wire import Response
 
 __all__ = [
     "DONE",
     "answer",
+    "answered",
     "error_of",
+    "events",
     "is_int",
     "is_number",
     "json_value",
     "loads",
     "objects",
     "response",
+    "unread",
 ]
 
 DONE = "[DONE]"
@@ -56,6 +60,14 @@ def response(exchange: Exchange) -> Response:
     return exchange.response
 
 
+def answered(exchange: Exchange) -> Response:
+    """Return the response of a 200; ``Untestable`` otherwise."""
+    got = response(exchange)
+    if got.status != 200:
+        raise Untestable(f"the request was answered with status {got.status}")
+    return got
+
+
 def json_value(exchange: Exchange) -> Any:
     """Return the body's JSON value, whatever the status; ``Untestable`` when it is not JSON."""
     body = response(exchange).body
@@ -67,9 +79,7 @@ def json_value(exchange: Exchange) -> Any:
 
 def answer(exchange: Exchange) -> dict[str, Any]:
     """Return the JSON object of a 200; ``Untestable`` otherwise."""
-    got = response(exchange)
-    if got.status != 200:
-        raise Untestable(f"the request was answered with status {got.status}")
+    answered(exchange)
     value = json_value(exchange)
     if not isinstance(value, dict):
         raise Untestable(f"the answer is not a JSON object: {str(value)[:120]}")
@@ -88,3 +98,25 @@ def objects(value: object) -> Iterator[Mapping[str, Any]]:
     """Iterate over those items of a JSON array that are objects; nothing when it is no array."""
     if isinstance(value, list):
         yield from (item for item in value if isinstance(item, dict))
+
+
+def events(exchange: Exchange) -> Iterator[tuple[int, Frame, int, str, dict[str, Any] | None]]:
+    """Iterate over the dispatched events of a stream: index, frame, time, data, JSON object.
+
+    The object is None when the data is none.
+    """
+    for index, frame in enumerate(exchange.frames):
+        if frame.event is None:
+            continue
+        try:
+            value = loads(frame.event.data)
+        except (ValueError, RecursionError):
+            value = None
+        event, read = frame.event, value if isinstance(value, dict) else None
+        yield index, frame, event.at_ns, event.data, read
+
+
+def unread(got: Response) -> Untestable:
+    """Say that a stream holds nothing to judge."""
+    kind = got.media_type or "no content type"
+    return Untestable(f"the answer ({kind}) holds no event that can be read")

@@ -14,13 +14,16 @@ from gateproof.check import Place, Untestable
 from gateproof.dialects.common import (
     DONE,
     answer,
+    answered,
     error_of,
+    events,
     is_int,
     is_number,
     json_value,
     loads,
     objects,
     response,
+    unread,
 )
 from gateproof.transcript import Exchange
 
@@ -125,32 +128,21 @@ def stream(exchange: Exchange) -> Stream:
 
 
 def _read_stream(exchange: Exchange) -> Stream:
-    got = response(exchange)
-    if got.status != 200:
-        raise Untestable(f"the request was answered with status {got.status}")
+    got = answered(exchange)
     chunks: list[Chunk] = []
     done: list[int] = []
     unreadable: list[tuple[int, str]] = []
     errors: list[Chunk] = []
-    for index, frame in enumerate(exchange.frames):
-        if frame.event is None:
-            continue
-        data = frame.event.data
-        if data == DONE:
+    for index, frame, at_ns, data, value in events(exchange):
+        if value is not None:
+            chunk = Chunk(value, at_ns, index, frame.start)
+            (errors if value.get("error") else chunks).append(chunk)
+        elif data == DONE:
             done.append(index)
-            continue
-        try:
-            value = loads(data)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
+        else:
             unreadable.append((index, data))
-            continue
-        chunk = Chunk(value, frame.event.at_ns, index, frame.start)
-        (errors if value.get("error") else chunks).append(chunk)
     if not chunks and not errors and not done:
-        kind = got.media_type or "no content type"
-        raise Untestable(f"the answer ({kind}) holds no event that can be read")
+        raise unread(got)
     return Stream(tuple(chunks), tuple(done), tuple(unreadable), tuple(errors))
 
 
