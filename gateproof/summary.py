@@ -19,6 +19,7 @@ __all__ = [
     "TESTED",
     "headline",
     "invalid_line",
+    "is_of_others",
     "kept",
     "lab_headline",
     "labs_done",
@@ -53,9 +54,13 @@ def others_promises(run: Run) -> frozenset[str]:
     """Return the checks that judge only what other profiles promise and this one does not."""
     of_others: dict[str, bool] = {}
     for row in run.results:
-        other = row["verdict"] == "not-applicable" and bool(_OTHERS.search(str(row["reason"])))
-        of_others[row["check"]] = of_others.get(row["check"], True) and other
+        of_others[row["check"]] = of_others.get(row["check"], True) and is_of_others(row)
     return frozenset(check for check, other in of_others.items() if other)
+
+
+def is_of_others(row: Mapping[str, Any]) -> bool:
+    """Tell whether a result row is about what only other profiles promise."""
+    return row["verdict"] == "not-applicable" and bool(_OTHERS.search(str(row["reason"])))
 
 
 def shown_verdict(row: Mapping[str, Any]) -> str:

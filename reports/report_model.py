@@ -17,6 +17,7 @@ from gateproof.run import ORDER, Run
 from gateproof.summary import (
     TESTED,
     invalid_line,
+    is_of_others,
     labs_done,
     others_promises,
     sentence,
@@ -260,7 +261,7 @@ def _groups(run: Run, of_check: Mapping[str, str], others: frozenset[str]) -> tu
     """Group what is not applicable by its reason, the largest group first."""
     groups: dict[str, set[str]] = {}
     for row in run.results:
-        if row["verdict"] == "not-applicable" and row["check"] not in others:
+        if row["verdict"] == "not-applicable" and not is_of_others(row):
             name = row["check"]
             if of_check[name] != "not-applicable":
                 name = f"{name} [{row.get('case', '')}]"

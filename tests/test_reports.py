@@ -257,8 +257,10 @@ def test_promises_of_other_profiles_are_only_counted(
     """What only others promise stands in no table and no bar, but in one sentence."""
     run = Recorder(tmp_path)
     run.judged(IDS[0], "pass")
+    other = "profile openai does not claim messages"
+    run.judged(IDS[0], "not-applicable", cases=["messages.stream"], reason=other)
     run.judged(IDS[1], "not-applicable", reason="a promise of losi alone")
-    run.judged(IDS[2], "not-applicable", reason="profile openai does not claim messages")
+    run.judged(IDS[2], "not-applicable", reason=other)
     run.judged(IDS[3], "not-applicable", reason="no controlled upstream")
     page = Page(run.write())
     summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
@@ -266,7 +268,7 @@ def test_promises_of_other_profiles_are_only_counted(
 
     untested = page.text["untested"]
     assert "2 more checks judge what only other profiles promise" in untested
-    assert [name in untested for name in IDS[1:4]] == [False, False, True]
+    assert [name in untested for name in IDS[:4]] == [False, False, False, True]
     assert summary["checks"] == {"tested": 1, "pass": 1, "not-applicable": 1}
     assert summary["others_promises"] == 2
     assert "2 checks: 1 not-applicable, 1 pass. 2 more for what only" in capsys.readouterr().out
