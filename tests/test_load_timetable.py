@@ -117,11 +117,11 @@ def test_spans_tell_when_a_level_is_passed() -> None:
     assert [shape.level(at_s) for at_s in (-1, 0, 1, 2.5, 3.5, 5)] == [0, 0, 5, 10, 2, 0]
 
 
-@given(
-    st.lists(
-        st.tuples(st.floats(0.01, 1e4), st.floats(0, 1e5), st.booleans()), min_size=1, max_size=6
-    )
-)
+# No rate between 0 and one arrival in 30 years, whose area is less than a float can tell from 0.
+RATES = st.just(0.0) | st.floats(1e-9, 1e5)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 1e4), RATES, st.booleans()), min_size=1, max_size=6))
 def test_every_area_is_reached_in_order(rows: list[tuple[float, float, bool]]) -> None:
     """Whatever the stages, times grow, lie inside them, and come where the level is above 0."""
     shape = Shape([Stage(for_s, rate_per_s=rate, ramp=ramp) for for_s, rate, ramp in rows])
