@@ -18,25 +18,28 @@ TTFT_MS = 80.0
 BODY = json.dumps({"model": MODEL, "messages": HELLO, "max_tokens": 1}).encode()
 
 
-def _ask(url: str, taken_s: list[float]) -> None:
-    """Ask once and note how long the answer took."""
+def _ask(url: str, ended_s: list[float]) -> None:
+    """Ask once and note when the answer was whole, by the clock that does not go back."""
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}/v1/chat/completions", BODY, headers)
-    began = time.monotonic()
     with urllib.request.urlopen(request, timeout=20) as answer:
         answer.read()
-    taken_s.append(time.monotonic() - began)
+    ended_s.append(time.monotonic())
 
 
 def _together(url: str, count: int) -> list[float]:
-    """Ask several times at once; give how long each took, the quickest first."""
-    taken_s: list[float] = []
-    threads = [threading.Thread(target=_ask, args=(url, taken_s)) for _ in range(count)]
+    """Ask several times at once; give when each was whole, in s from before the first was asked.
+
+    A thread may start late, so only the common beginning bounds what the queue must have cost.
+    """
+    ended_s: list[float] = []
+    threads = [threading.Thread(target=_ask, args=(url, ended_s)) for _ in range(count)]
+    began = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sorted(taken_s)
+    return sorted(ended - began for ended in ended_s)
 
 
 def _entries(url: str) -> list[dict[str, Any]]:
@@ -49,14 +52,15 @@ def _entries(url: str) -> list[dict[str, Any]]:
 def test_answers_beyond_the_slots_wait_their_turn() -> None:
     """With two slots six answers take three times as long as one, and none is lost."""
     with serve_in_thread(Options(ttft_ms=TTFT_MS, slots=2)) as url:
-        taken_s = _together(url, 6)
+        whole_s = _together(url, 6)
         first_sends = sorted(entry["sends"][0]["at_ns"] for entry in _entries(url))
 
-    ttft_s = TTFT_MS / 1e3
-    assert len(taken_s) == 6
-    assert all(got >= turn * ttft_s for got, turn in zip(taken_s, (1, 1, 2, 2, 3, 3), strict=True))
+    # An event loop's timer may fire early by what its clock is rounded to, once for each turn.
+    ttft_s = TTFT_MS / 1e3 - 0.002
+    assert len(whole_s) == 6
+    assert all(got >= turn * ttft_s for got, turn in zip(whole_s, (1, 1, 2, 2, 3, 3), strict=True))
     # The gap between the first and the last turn is the server's own doing: two whole answers.
-    assert first_sends[-1] - first_sends[0] >= 2 * TTFT_MS * 1e6
+    assert first_sends[-1] - first_sends[0] >= 2 * ttft_s * 1e9
 
 
 def test_a_long_queue_of_instant_answers_is_served() -> None:
