@@ -92,6 +92,8 @@ def load_lines(summary: Mapping[str, Any]) -> list[str]:
     if count and _number(longest) and isinstance(streams, int):
         within = told(streams, "stream")
         lines.append(f"{'stalls':<14} {count} in {within}, the longest {longest / 1000:.1f} s")
+    drift = _at(summary, "drift", "says")
+    lines += [f"{'drift':<14} {drift}"] if drift else []
     usd, says = _at(summary, "cost", "usd"), _at(summary, "cost", "says")
     if usd is not None:
         lines.append(f"{'cost':<14} {usd} USD, {says}")

@@ -36,6 +36,10 @@ The JSON form of a ``LoadSummary`` (``as_json``)::
     stalls            {"count", "streams", "of_streams", "longest_ms"}: gaps beyond 1 s and ten
                       times the median gap of their stream
     goodput           null, or {"slos", "n", "good", "share", "ci", "per_s", "missed": {slo: count}}
+    drift             null (no steady load of half a minute), or as ``gateproof.drift`` has it:
+                      {"says", "confidence", "intervals", "interval_s", "seconds", "figures":
+                      {name: {"median", "per_hour", "ci", "over_run", "over_run_ci", "share",
+                      "share_ci", "drifts", "line": [[s, height], [s, height]]}}}
     works             [] with one kind of work, else for each its "name", "requests", "failed",
                       "errors", "findings", "tokens", "rates", "cost", "metrics", "stalls" and
                       "goodput" as above
@@ -62,6 +66,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from gateproof.calibration import calibration_limits, calibration_says, read_calibration
+from gateproof.drift import drift
 from gateproof.errors import UsageError
 from gateproof.evidence import reference_note, waits_note, word_notes
 from gateproof.figures import Window, figures_by_work, figures_of, window_of
@@ -113,6 +118,7 @@ class LoadSummary:
     metrics: Mapping[str, Spread]
     stalls: Mapping[str, Any]
     goodput: Mapping[str, Any] | None
+    drift: Mapping[str, Any] | None
     works: tuple[Mapping[str, Any], ...]
     stimulus: Mapping[str, Any] | None
     generator: Mapping[str, Any]
@@ -182,6 +188,7 @@ def measure(
             *word_notes(generator.learned),
             *calibration_says(calibration),
         ),
+        drift=drift(records, window, plan),
         works=figures_by_work(samples, window, plan),
         stimulus=delivered,
         generator=about,

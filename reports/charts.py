@@ -41,12 +41,16 @@ class _Line:
     colour: str
 
 
+_Trend = tuple[tuple[float, float], tuple[float, float]]
+
+
 def charts_of(summary: Mapping[str, Any]) -> tuple[Chart, ...]:
     """Draw every chart that a load summary has the values for."""
     series = {**mapping(summary.get("series")), "window": summary.get("window")}
     closed = mapping(summary.get("plan")).get("arrivals") == "closed"
     series["planned_users" if closed else "planned_per_s"] = series.get("planned")
     distributions = mapping(summary.get("distributions"))
+    drift = mapping(mapping(summary.get("drift")).get("figures"))
     made = [
         _cdf(mapping(distributions.get("ttft_ms")), "TTFT", "time to first token"),
         _over_time(
@@ -56,6 +60,7 @@ def charts_of(summary: Mapping[str, Any]) -> tuple[Chart, ...]:
             "Median and 95th percentile (from 20 samples on) of each interval, by when the request "
             "was due.",
             (("ttft_p50_ms", "p50", FIRST), ("ttft_p95_ms", "p95", SECOND)),
+            _trend(drift, "ttft_ms"),
         ),
         _over_time(
             series,
@@ -68,6 +73,7 @@ def charts_of(summary: Mapping[str, Any]) -> tuple[Chart, ...]:
                 ("answered_per_s", "answered", FIRST),
                 ("failed_per_s", "failed", THIRD),
             ),
+            _trend(drift, "answered_per_s"),
         ),
         _over_time(
             series,
@@ -75,6 +81,7 @@ def charts_of(summary: Mapping[str, Any]) -> tuple[Chart, ...]:
             "tokens/s",
             "Output tokens that arrived in each interval, over all streams.",
             (("tokens_per_s", "tokens/s", FIRST),),
+            _trend(drift, "tokens_per_s"),
         ),
         _histogram(mapping(distributions.get("itl_ms")), "ITL", "gaps between output tokens"),
         _cdf(mapping(distributions.get("e2e_ms")), "End to end", "time to the end of the answer"),
@@ -105,6 +112,7 @@ def _over_time(
     unit: str,
     says: str,
     wanted: Sequence[tuple[str, str, str]],
+    trend: _Trend | None = None,
 ) -> Chart | None:
     times = numbers(series.get("t_s"))
     bin_s = series.get("bin_s")
@@ -138,12 +146,24 @@ def _over_time(
         y=unit,
         mark={"type": "line", "point": len(places) <= 30, "strokeWidth": 2},
         cut=_left_out(series, float(bands[-1]["x2"])),
+        trend=trend,
     )
+    if trend is not None:
+        says += " Dashed: its drift over the measured window."
     columns = ("from, s", *(f"{line.name}, {unit}" for line in lines))
     rows = [
         (_figure(times[i]), *(_figure(line.values[i]) for line in lines)) for i in range(len(times))
     ]
     return Chart(title, says, draw(spec, title), columns, _thin(rows))
+
+
+def _trend(drift: Mapping[str, Any], name: str) -> _Trend | None:
+    """Return the line of a figure's drift, from the beginning of the window to its end."""
+    ends = [numbers(end) for end in rows_of(mapping(drift.get(name)).get("line"))]
+    if len(ends) != 2 or any(len(end) != 2 or None in end for end in ends):
+        return None
+    (one, two) = ((float(x or 0), float(y or 0)) for x, y in ends)
+    return one, two
 
 
 def _left_out(series: Mapping[str, Any], end: float) -> tuple[tuple[float, float], ...]:
@@ -255,6 +275,7 @@ def _layers(
     y: str,
     mark: Mapping[str, Any],
     cut: Sequence[tuple[float, float]] = (),
+    trend: _Trend | None = None,
 ) -> Any:
     import altair as alt  # noqa: PLC0415  # only a run with load pays for it
 
@@ -279,6 +300,12 @@ def _layers(
         )
     )
     layers = [drawn, _bands(alt, bands, across)]
+    if trend is not None:
+        ends = [{"x": at, "y": max(height, 0.0)} for at, height in trend]
+        dashed = alt.Chart(alt.InlineData(values=ends)).mark_line(
+            color=INK, strokeDash=[5, 4], strokeWidth=1.5
+        )
+        layers.insert(1, dashed.encode(x=across, y=alt.Y("y:Q", title=y)))
     if cut:
         spans = [{"x": low, "x2": high} for low, high in cut]
         shade = alt.Chart(alt.InlineData(values=spans)).mark_rect(color=LINE, fillOpacity=0.45)

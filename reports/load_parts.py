@@ -11,16 +11,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from gateproof.drift import DRIFT_SAYS
 from gateproof.loadtext import interval
 
 from .values import mapping, number, text
 
 __all__ = [
     "CALIBRATION_COLUMNS",
+    "DRIFT_COLUMNS",
     "WORK_COLUMNS",
     "Card",
     "calibration_rows",
     "cards",
+    "drift_rows",
     "facts_of",
     "failures_said",
     "work_row",
@@ -28,6 +31,8 @@ __all__ = [
 
 WORK_COLUMNS = ("Work", "due", "answered", "failed", "TTFT p50", "TTFT p95", "ITL p95", "TPOT p50",
                 "end to end p50", "end to end p95", "goodput", "tokens/s", "USD")  # fmt: skip
+DRIFT_COLUMNS = ("Figure", "unit", "median", "change over the window", "as a share", "per hour",
+                 "drifts")  # fmt: skip
 CALIBRATION_COLUMNS = ("Calibration", "streams", "chunks/s", "time stamp p50", "time stamp p99",
                        "time stamp max", "TTFT p99", "gap p99", "CPU")  # fmt: skip
 _EXAMPLES = 2  # of what failures of a kind said
@@ -186,6 +191,30 @@ def calibration_rows(calibration: Mapping[str, Any]) -> tuple[tuple[str, ...], .
                 error("ttft", "p99"),
                 error("itl", "p99"),
                 text(run.get("cpu_share")),
+            )
+        )
+    return tuple(made)
+
+
+def drift_rows(drift: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """Give the drift of each figure, by ``DRIFT_COLUMNS``; none where none is told."""
+    figures = mapping(drift.get("figures"))
+    made = []
+    for key, (name, unit) in DRIFT_SAYS.items():
+        one = mapping(figures.get(key))
+        if not number(one.get("over_run")):
+            continue
+        share = one.get("share")
+        within = interval(one.get("share_ci"), percent=True)
+        made.append(
+            (
+                name,
+                unit,
+                text(one.get("median")),
+                f"{text(one['over_run'])}{interval(one.get('over_run_ci'))}",
+                f"{share:+.1%}{within}" if number(share) else "-",
+                f"{text(one.get('per_hour'))}{interval(one.get('ci'))}",
+                "yes" if one.get("drifts") is True else "none seen",
             )
         )
     return tuple(made)

@@ -13,7 +13,15 @@ from typing import Any
 from gateproof.loadtext import headline, interval
 from gateproof.summary import told
 
-from .load_parts import Card, calibration_rows, cards, facts_of, failures_said, work_row
+from .load_parts import (
+    Card,
+    calibration_rows,
+    cards,
+    drift_rows,
+    facts_of,
+    failures_said,
+    work_row,
+)
 from .underload_view import UnderLoadView
 from .values import mapping, number, numbers, rows_of, text
 
@@ -87,6 +95,8 @@ class LoadView:
     figures: tuple[Figure, ...]
     goodput: str
     missed: str
+    drift: str
+    drift_rows: tuple[tuple[str, ...], ...]
     works: tuple[tuple[str, ...], ...]
     facts: tuple[tuple[str, str], ...]
     errors: tuple[Mapping[str, Any], ...]
@@ -129,6 +139,8 @@ def load_view(row: Mapping[str, Any], serial: int, run_folder: Path | None = Non
         figures=_figures(mapping(summary.get("metrics")), says),
         goodput=_goodput(mapping(summary.get("goodput"))),
         missed=_missed(mapping(summary.get("goodput"))),
+        drift=_drift(mapping(summary.get("drift"))),
+        drift_rows=drift_rows(mapping(summary.get("drift"))),
         works=tuple(work_row(mapping(work)) for work in rows_of(summary.get("works"))),
         facts=facts_of(summary),
         said=failures_said(run_folder, str(row.get("folder") or "")),
@@ -217,6 +229,12 @@ def _missed(goodput: Mapping[str, Any]) -> str:
         if number(count) and count
     ]
     return f"Outside of a limit, or failed: {', '.join(said)}." if said else ""
+
+
+def _drift(drift: Mapping[str, Any]) -> str:
+    """Say what drifted, or that nothing was seen to."""
+    says = str(drift.get("says") or "")
+    return says and f"{says[0].upper()}{says[1:]}."
 
 
 def _generator(about: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

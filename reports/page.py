@@ -24,7 +24,7 @@ from gateproof.summary import lab_headline, told
 from gateproof.transcript import Transcript
 
 from .charts import charts_of
-from .load_parts import CALIBRATION_COLUMNS, WORK_COLUMNS
+from .load_parts import CALIBRATION_COLUMNS, DRIFT_COLUMNS, WORK_COLUMNS
 from .load_view import RANK_NAMES
 from .report_model import Report, make_report
 from .visible import show, show_command
@@ -100,6 +100,7 @@ def _render(report: Report, charts: list[Any], labs: list[dict[str, Any]]) -> st
             rank_names=RANK_NAMES,
             work_columns=WORK_COLUMNS,
             calibration_columns=CALIBRATION_COLUMNS,
+            drift_columns=DRIFT_COLUMNS,
             bar=_bar(report),
             labels=LABELS,
         )

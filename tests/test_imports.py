@@ -51,6 +51,7 @@ LAYERS = (
         "gateproof.latency",
         "gateproof.spread",
         "gateproof.timeline",
+        "gateproof.drift",
         "gateproof.goodput",
         "gateproof.evidence",
         "gateproof.trust",

@@ -299,6 +299,10 @@ def load_summary() -> dict[str, Any]:
         "metrics": {"ttft_ms": spread, "itl_ms": spread},
         "metric_says": {"ttft_ms": "time to first token"},
         "goodput": {"slos": {"ttft_ms": 500.0}, "n": 500, "good": 450, "share": 0.9, "per_s": 18.0},
+        "drift": {"says": "TTFT rises by 40.0% [35.0% – 45.0%]", "figures": {"ttft_ms": {
+            "median": 50.0, "per_hour": 9000.0, "ci": [8000.0, 10000.0], "over_run": 20.0,
+            "over_run_ci": [17.5, 22.5], "share": 0.4, "share_ci": [0.35, 0.45], "drifts": True,
+            "line": [[2.0, 40.0], [10.0, 60.0]]}}},
         "generator": {"workers": 1, "lag_ms": {"n": 99, "p50": 0.1, "p99": None, "max": 9.0}},
         "series": {
             "bin_s": 1,
@@ -330,6 +334,11 @@ def test_load_is_told_model_first() -> None:
         "52.3", "50.0", "60.0", "65.5", "-", "-", "90.0"
     ]  # fmt: skip
     assert ttft.values[1] == ("50.0", "[49.1 – 51]")
+    assert view.drift == "TTFT rises by 40.0% [35.0% – 45.0%]."
+    assert view.drift_rows == (
+        ("TTFT", "ms", "50.0", "20.0 [17.5 – 22.5]", "+40.0% [35.0% – 45.0%]",
+         "9,000 [8,000 – 10,000]", "yes"),
+    )  # fmt: skip
     assert view.goodput.startswith("Goodput: 90.0% of 500 requests inside all limits (ttft ≤ 500")
     assert headline(load_summary()) == (
         "INVALID (loop lag p99 is 9 ms); poisson arrivals, 20/s; 490 of 500 requests answered; "
@@ -368,6 +377,8 @@ def test_charts_have_values_in_words_and_on_hover() -> None:
         assert not [c for c in colours if c and not c.startswith(("var(", "none", "transparent"))]
         assert "http" not in chart.svg.replace("http://www.w3.org/", "")
     assert "3 to 4 s: due 20, answered 19, failed 1 requests/s" in charts[2].svg
+    assert ["stroke-dasharray" in chart.svg for chart in charts[:3]] == [False, True, False]
+    assert charts[1].says.endswith("Dashed: its drift over the measured window.")
 
 
 @pytest.mark.parametrize(
