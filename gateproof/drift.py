@@ -176,7 +176,7 @@ def drift(records: NDArray[np.void], span: _Span, plan: LoadPlan) -> dict[str, A
         "itl_ms": (edges, _medians(paced["due_ns"], _itl_ms(paced), edges)),
         "e2e_ms": (edges, _medians(answered["due_ns"], _e2e_ms(answered), edges)),
         **_rates(records, span, took_s, count),
-        "failed": (edges, failures),
+        **({"failed": (edges, failures)} if np.nansum(failures) else {}),
     }
     made = {}
     for name, (cuts, heights) in values.items():

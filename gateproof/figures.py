@@ -206,7 +206,7 @@ def figures_of(samples: Samples, window: Window, plan: LoadPlan, *, whole: bool)
         "cost": cost(records, plan.prices),
         "metrics": spreads,
         "stalls": stalled,
-        "goodput": goodput(rows, plan.slos, window.seconds),
+        "goodput": goodput(rows, plan, window.seconds),
         "distributions": distributions,
         "histograms": histograms,
     }

@@ -33,7 +33,7 @@ from gateproof.capacity import (
 )
 from gateproof.errors import TargetError, UsageError
 from gateproof.falling import Step
-from gateproof.goodput import cost, goodput
+from gateproof.goodput import cost, goodput, own_slos
 from gateproof.loadrun import LoadRun, budget_spent, run_load
 from gateproof.measure import LoadSummary, read_generator
 from gateproof.plan import LoadPlan
@@ -65,7 +65,7 @@ def search_of(plan: LoadPlan) -> Search:
 def check_search(plan: LoadPlan) -> Search:
     """Refuse a search that cannot be meant, before anything is sent."""
     search = search_of(plan)
-    if not plan.slos:
+    if not any(plan.slos_by_work):
         raise UsageError(
             f"{plan.scenario} searches for the load at which the SLOs hold, and names none.",
             "Add [slos] to its file, or --slo ttft_ms=500.",
@@ -180,7 +180,7 @@ def _step(run: LoadRun, search: Search, ask: Ask, summary: LoadSummary) -> Step:
     slices = []
     for from_ns, to_ns in pairwise(edges):
         rows = records[(records["due_ns"] >= from_ns) & (records["due_ns"] < to_ns)]
-        judged = goodput(rows, plan.slos, seconds)
+        judged = goodput(rows, plan, seconds)
         unended = int((rows["error"] == ErrorKind.UNFINISHED).sum())
         slices.append((int(judged["good"]), int(judged["n"]) + unended))
     by_rate = search.by == "rate"
@@ -292,6 +292,7 @@ def _summary(
         "model": plan.model,
         "arrivals": plan.arrivals,
         "slos": dict(plan.slos),
+        "slos_by_work": own_slos(plan),
         "search": asdict(search),
         "unit": search.unit,
         "outcome": knee.outcome,

@@ -12,7 +12,6 @@ there: ``--seconds`` keeps the proportions of stages, warm-up and cool-down, and
 
 import dataclasses
 import json
-import math
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +29,7 @@ from gateproof.limitlab.plan import parse_limits
 from gateproof.plan import ARRIVALS, SLO_NAMES, LoadPlan, Stage, check_plan, parse_slos
 from gateproof.sampling import parse_sampling
 from gateproof.trace import TRACE_FORMATS, scan_trace, trace_format_of
-from gateproof.work import parse_work, spoken
+from gateproof.work import parse_work, read_slos, spoken
 
 if TYPE_CHECKING:  # workers, which are given whole plans, start without it
     from gateproof.profile import Profile
@@ -315,7 +314,7 @@ _KEYS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "timeouts": values.numbers(
         ("connect_s", "first_byte_s", "idle_s", "total_s"), "timeout", _LENGTH
     ),
-    "slos": values.numbers(SLO_NAMES, "SLO", values.number(math.inf, above=True)),
+    "slos": read_slos,
     "goodput": values.number(1.0, above=True),
     "prices": values.numbers(("prompt", "completion"), "price", values.number(1e9)),
     "budget": _budget,

@@ -77,7 +77,8 @@ def load_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = [line for key, name in _METRICS if (line := _metric_line(summary, key, name))]
     share, slos = _at(summary, "goodput", "share"), _at(summary, "goodput", "slos")
     if _number(share) and isinstance(slos, Mapping):
-        limits = ", ".join(f"{name} <= {limit:g}" for name, limit in slos.items() if _number(limit))
+        own = bool(_at(summary, "goodput", "by_work"))
+        limits = "the SLOs of their work" if own else _limits(slos)
         within = interval(_at(summary, "goodput", "ci"), percent=True)
         n = _at(summary, "goodput", "n")
         lines.append(f"{'goodput':<14} {share:.1%}{within} of {n} requests inside {limits}")
@@ -137,6 +138,10 @@ def _metric_line(summary: Mapping[str, Any], key: str, name: str) -> str:
     return f"{name:<14} {', '.join(said)} ms" if said else ""
 
 
+def _limits(slos: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} <= {limit:g}" for name, limit in slos.items() if _number(limit))
+
+
 def _work(work: Any) -> str:
     requests = _at(work, "requests")
     said = [f"{_at(work, 'name')}: {_at(requests, 'answered')} of {_at(requests, 'due')} answered"]
@@ -144,6 +149,9 @@ def _work(work: Any) -> str:
         value = _at(work, "metrics", key, "p50")
         if _number(value):
             said.append(f"{name} p50 {_short(value)} ms")
+    share, slos = _at(work, "goodput", "share"), _at(work, "goodput", "slos")
+    if _number(share) and isinstance(slos, Mapping):
+        said.append(f"{share:.1%} inside {_limits(slos)}")
     return ", ".join(said)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gateproof.errors import UsageError, unknown_name
 from gateproof.shape import Shape, Stage
+from gateproof.work import SLO_NAMES
 
 __all__ = [
     "ARRIVALS",
@@ -25,7 +26,6 @@ __all__ = [
     "parse_slos",
 ]
 
-SLO_NAMES: Final = ("ttft_ms", "content_ms", "tpot_ms", "e2e_ms")
 ARRIVALS: Final[dict[str, str]] = {
     "closed": "closed model: users, of whom each waits for its answer",
     "constant": "open model: arrivals at even distances, which wait for nobody",
@@ -94,6 +94,11 @@ class LoadPlan:
         if use in self.models:
             return self.models[use]
         return self.model if use in MODEL_USES else use
+
+    @property
+    def slos_by_work(self) -> tuple[Mapping[str, float], ...]:
+        """Give the SLOs that each work's requests are held to: its own, or else the plan's."""
+        return tuple(table.get("slos", self.slos) for table in self.work or ({},))
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "LoadPlan":
@@ -164,7 +169,7 @@ def check_plan(plan: LoadPlan, place: str) -> None:
             f"of {plan.duration_s:g} s.",
             "Make the run longer, or them shorter.",
         )
-    if plan.goodput is not None and not plan.slos:
+    if plan.goodput is not None and not any(plan.slos_by_work):
         refuse("a goodput is wanted, and no SLO is named.", "Add [slos], or --slo ttft_ms=500.")
 
 

@@ -7,6 +7,7 @@ Rules. Standard library only: every worker of a load run imports it. What a kind
 have is an error, never left out in silence.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,13 @@ from typing import Any, Final
 
 from gateproof.errors import UsageError
 from gateproof.lengths import LONGEST, Lengths, parse_lengths
-from gateproof.values import known, named, number, whole
+from gateproof.values import known, named, number, numbers, whole
 
-__all__ = ["KINDS", "Work", "parse_work", "spoken", "titles"]
+__all__ = ["KINDS", "SLO_NAMES", "Work", "parse_work", "read_slos", "spoken", "titles"]
+
+SLO_NAMES: Final = ("ttft_ms", "content_ms", "tpot_ms", "e2e_ms")
+read_slos: Final = numbers(SLO_NAMES, "SLO", number(math.inf, above=True))
+"""Read a table of SLOs, as ``[slos]`` and a work's own are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class Work:
     name; empty for the usual use of the kind. ``prompt`` counts what the request itself asks, apart
     from its shared prefix and from the turns before it. ``output`` is what is asked for, and where
     the kind has one, the limit in the request.
+    ``slos`` take the place of the scenario's; an empty table is none.
     """
 
     kind: str = "chat-stream"
@@ -78,6 +84,7 @@ class Work:
     tokens_per_word: float | None = None
     limit_as: str = "max_tokens"
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    slos: Mapping[str, float] | None = field(default=None, hash=False)
 
     @property
     def title(self) -> str:
@@ -117,7 +124,7 @@ def spoken(
 _WORK_KEYS: Final = frozenset(
     {
         "kind", "name", "weight", "model", "prompt", "output", "prefixes", "turns", "batch",
-        "tokens_per_word", "limit_as", "extra",
+        "tokens_per_word", "limit_as", "extra", "slos",
     }
 )  # fmt: skip
 # What a work writes itself: an extra member of that name would undo what the figures say of it.
@@ -181,6 +188,7 @@ def parse_work(table: Any, place: str, folder: Path | None = None) -> Work:
         else number(20, low=0.1)(per_word, f"{place}, tokens_per_word"),
         limit_as=limit_as,
         extra=extra,
+        slos=read_slos(table["slos"], f"{place}, slos") if "slos" in table else None,
     )
 
 

@@ -75,7 +75,7 @@ def view(row: Mapping[str, Any], serial: int) -> CapacityView:
         outcome=outcome,
         says=str(knee.get("says") or "Nothing was found."),
         replicas=str(mapping(summary.get("replicas")).get("says") or ""),
-        wanted=_wanted(mapping(summary.get("slos")), wanted),
+        wanted=_wanted(summary, wanted),
         facts=_facts(knee, search, unit, steps),
         columns=("step", unit, "arrived", "seconds", "requests", "good", "goodput", "TTFT p50",
                  "p95", "p99", "answered/s"),
@@ -85,18 +85,28 @@ def view(row: Mapping[str, Any], serial: int) -> CapacityView:
     )  # fmt: skip
 
 
-def _wanted(slos: Mapping[str, Any], wanted: float | None) -> str:
+def _wanted(summary: Mapping[str, Any], wanted: float | None) -> str:
     """Say what a level must do to hold."""
-    named = ", ".join(
+    by_work = {
+        str(title): _named(mapping(slos))
+        for title, slos in mapping(summary.get("slos_by_work")).items()
+    }
+    named = "; ".join(f"{title}: {slos or 'none'}" for title, slos in by_work.items())
+    named = named or _named(mapping(summary.get("slos")))
+    if not named or wanted is None:
+        return ""
+    whose = "all SLOs of their work" if by_work else "all SLOs"
+    return (
+        f"A level holds when at least {100 * wanted:.4g} % of its requests are answered inside "
+        f"{whose}: {named}, from when a request was due."
+    )
+
+
+def _named(slos: Mapping[str, Any]) -> str:
+    return ", ".join(
         f"{str(name).removesuffix('_ms').upper()} ≤ {limit:g} ms"
         for name, limit in slos.items()
         if number(limit)
-    )
-    if not named or wanted is None:
-        return ""
-    return (
-        f"A level holds when at least {100 * wanted:.4g} % of its requests are answered inside all "
-        f"SLOs: {named}, from when a request was due."
     )
 
 

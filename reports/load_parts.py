@@ -26,11 +26,13 @@ __all__ = [
     "drift_rows",
     "facts_of",
     "failures_said",
+    "slos_of",
     "work_row",
 ]
 
 WORK_COLUMNS = ("Work", "due", "answered", "failed", "TTFT p50", "TTFT p95", "ITL p95", "TPOT p50",
-                "end to end p50", "end to end p95", "goodput", "tokens/s", "USD")  # fmt: skip
+                "end to end p50", "end to end p95", "goodput", "limits", "tokens/s",
+                "USD")  # fmt: skip
 DRIFT_COLUMNS = ("Figure", "unit", "median", "change over the window", "as a share", "per hour",
                  "drifts")  # fmt: skip
 CALIBRATION_COLUMNS = ("Calibration", "streams", "chunks/s", "time stamp p50", "time stamp p99",
@@ -103,8 +105,17 @@ def work_row(work: Mapping[str, Any]) -> tuple[str, ...]:
         rank("e2e_ms", "p50"),
         rank("e2e_ms", "p95"),
         f"{share:.1%}" if number(share) else "-",
+        slos_of(mapping(work.get("goodput"))) or "-",
         text(mapping(work.get("rates")).get("tokens_per_s")),
         str(mapping(work.get("cost")).get("usd") or "-"),
+    )
+
+
+def slos_of(goodput: Mapping[str, Any]) -> str:
+    """Name the limits that a goodput was judged by."""
+    return ", ".join(
+        f"{str(name).removesuffix('_ms')} ≤ {text(limit)} ms"
+        for name, limit in mapping(goodput.get("slos")).items()
     )
 
 

@@ -20,6 +20,7 @@ from .load_parts import (
     drift_rows,
     facts_of,
     failures_said,
+    slos_of,
     work_row,
 )
 from .underload_view import UnderLoadView
@@ -210,10 +211,8 @@ def _goodput(goodput: Mapping[str, Any]) -> str:
     share, n = goodput.get("share"), goodput.get("n")
     if not number(share) or not number(n):
         return ""
-    slos = ", ".join(
-        f"{str(name).removesuffix('_ms')} ≤ {text(limit)} ms"
-        for name, limit in mapping(goodput.get("slos")).items()
-    )
+    own = mapping(goodput.get("by_work"))
+    slos = "of each kind of work its own" if own else slos_of(goodput)
     within = interval(goodput.get("ci"), percent=True)
     return (
         f"Goodput: {share:.1%}{within} of {told(int(n or 0), 'request')} inside all limits "

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gateproof.errors import UsageError
 from gateproof.histogram import Histogram
 from gateproof.latency import METRIC_SAYS
+from gateproof.loadtext import load_lines
 from gateproof.measure import LoadSummary, measure_folder, merged
 from gateproof.plan import parse_slos
 from gateproof.sample import ErrorKind, Flag, LagWriter, Sample, SampleWriter
@@ -194,6 +195,7 @@ def test_goodput_counts_requests_inside_all_slos(tmp_path: Path) -> None:
 
     assert got.goodput == {
         "slos": {"ttft_ms": 120, "e2e_ms": 1000},
+        "by_work": {},
         "n": 135,
         "good": 45,
         "share": 0.333333,
@@ -220,6 +222,42 @@ def test_goodput_counts_what_never_came_in_time(tmp_path: Path) -> None:
     assert (got.goodput["good"], got.goodput["n"]) == (130, 170)
     assert got.requests["never_sent"] == 50
     assert got.metrics["wait_ms"].n == 130
+
+
+def test_each_work_is_held_to_its_own_slos(tmp_path: Path) -> None:
+    """A work's own SLOs take the place of the plan's; one with none is not counted at all."""
+
+    def third(number: int, sample: Sample) -> None:
+        sample.work = number % 3
+
+    work = [
+        {"name": "slow", "slos": {"e2e_ms": 100}},
+        {"name": "usual"},
+        {"name": "free", "slos": {}},
+    ]
+    got = _run(tmp_path, third, plan={"work": work, "slos": {"ttft_ms": 500}})
+
+    assert got.goodput == {
+        "slos": {"ttft_ms": 500},
+        "by_work": {"slow": {"e2e_ms": 100}, "usual": {"ttft_ms": 500}, "free": {}},
+        "n": 120,
+        "good": 60,
+        "share": 0.5,
+        "ci": [0.411939, 0.588061],
+        "per_s": 6.6667,
+        "missed": {"e2e_ms": 60, "ttft_ms": 0},
+    }
+    slow, usual, free = (one["goodput"] for one in got.works)
+    assert (slow["slos"], slow["share"], usual["slos"], usual["share"], free) == (
+        {"e2e_ms": 100}, 0.0, {"ttft_ms": 500}, 1.0, None,
+    )  # fmt: skip
+    text = "\n".join(load_lines(got.as_json()))
+    assert "of 120 requests inside the SLOs of their work" in text
+    assert (
+        "slow: 60 of 60 answered, TTFT p50 100 ms, end to end p50 185 ms, 0.0% inside e2e" in text
+    )
+    text = (files("gateproof.reports") / "schemas" / "load.schema.json").read_text("utf-8")
+    jsonschema.Draft202012Validator(json.loads(text)).validate(got.as_json())
 
 
 def _cut(_number: int, sample: Sample) -> None:

@@ -436,7 +436,7 @@ def test_load_tells_works_calibration_and_facts() -> None:
     facts = dict(view.facts)
 
     assert view.works == (
-        ("tools", "9", "8", "1", "-", "-", "-", "-", "-", "-", "50.0%", "-", "0.001"),
+        ("tools", "9", "8", "1", "-", "-", "-", "-", "-", "-", "50.0%", "-", "-", "0.001"),
     )
     assert [row[:6] for row in view.calibration] == [
         ("before the load", "50", "-", "0.010", "0.050", "1.50")
