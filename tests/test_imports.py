@@ -27,6 +27,8 @@ LAYERS = (
         "gateproof.values",
         "gateproof.sampling",
         "gateproof.calibration",
+        "gateproof.clocks",
+        "gateproof.workers",
     ),
     (
         "gateproof.sse",
@@ -55,7 +57,6 @@ LAYERS = (
         "gateproof.evidence",
         "gateproof.trust",
         "gateproof.figures",
-        "gateproof.workers",
         "gateproof.measure",
         "gateproof.loadtext",
     ),
