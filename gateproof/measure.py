@@ -66,6 +66,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from gateproof.calibration import calibration_limits, calibration_says, read_calibration
+from gateproof.clocks import Clock
 from gateproof.drift import drift
 from gateproof.errors import UsageError
 from gateproof.evidence import reference_note, waits_note, word_notes
@@ -78,7 +79,7 @@ from gateproof.latency import (
 from gateproof.plan import LoadPlan
 from gateproof.sample import (
     Samples,
-    clock_shifts,
+    clocks_of,
     read_lag,
     read_samples,
 )
@@ -246,16 +247,16 @@ def _notes(part: Mapping[str, Any]) -> tuple[str, ...]:
 def read_generator(folder: Path) -> Generator:
     """Read what the generator's processes wrote about themselves; a torn last line is left out."""
     rows: list[dict[str, Any]] = []
-    shifts = {boot.hex(): shift for boot, shift in clock_shifts(folder).items()}
+    clocks, workers = clocks_of(folder), read_workers(folder) or {}
     for path in sorted(folder.glob("generator.*.jsonl")):
-        shift = 0
+        worker = path.name.split(".")[1]
+        clock = clocks.get(worker, Clock())
         for line in path.read_bytes().split(b"\n"):
             try:
                 row = json.loads(line)
             except ValueError:
                 continue
-            shift = shifts.get(row.get("boot", ""), shift)
-            rows.append({**row, "worker": path.name.split(".")[1], "at_ns": row["at_ns"] + shift})
+            rows.append({**row, "worker": worker, "at_ns": clock.common(row["at_ns"])})
     starts = [row for row in rows if row["kind"] == "start"]
     if not starts:
         raise UsageError(
@@ -272,7 +273,7 @@ def read_generator(folder: Path) -> Generator:
         workers=len(starts),
         start_ns=min(row["at_ns"] for row in starts),
         stop_ns=max(stops) if len(stops) == len(starts) else None,
-        wall_ns=min(row["wall_ns"] for row in starts),
+        wall_ns=workers.get("wall_ns") or min(row["wall_ns"] for row in starts),
         ticks=tuple(row for row in rows if row["kind"] == "tick"),
         learned=tuple(row["learned"] for row in rows if row["kind"] == "words"),
     )

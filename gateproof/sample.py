@@ -9,8 +9,8 @@ Rules. Writing needs the standard library only (a worker never pays for numpy); 
 arrays. ``due_ns`` and ``sent_ns`` are CLOCK_MONOTONIC in nanoseconds. All other times are
 microseconds since ``sent_ns`` in 32 bits: a resolution of 1 us, and what lies beyond 71.5 minutes
 is kept as 71.5 minutes. Statistics are never stored: they are derived from these files.
-Each file's header names both clocks and the boot that they belong to: times of several hosts are
-read on the clock of one, as well as the hosts' wall clocks agree.
+Each file's header names both clocks: times of several hosts are read on the clock of one
+(``clocks``), or, where nobody compared them, as well as the hosts' wall clocks agree.
 (Long, because the layout, its writer and its reader are best checked side by side.)
 """
 
@@ -24,7 +24,9 @@ from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gateproof.clocks import Clock, clock_id, clocks_told
 from gateproof.errors import UsageError
+from gateproof.workers import read_workers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +44,7 @@ __all__ = [
     "Sample",
     "SampleWriter",
     "Samples",
-    "boot_id",
-    "clock_shifts",
+    "clocks_of",
     "read_lag",
     "read_samples",
     "sample_dtype",
@@ -55,7 +56,6 @@ NEVER: Final = 0xFFFF_FFFF
 _LATEST: Final = NEVER - 1
 _FLUSH_BYTES: Final = 64 * 1024  # one write per about 680 records
 _HEADER: Final = struct.Struct("<8sHHIqqII16s8x")  # 64 bytes
-_BOOT_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 _VERSION: Final = 1
 
 
@@ -229,14 +229,6 @@ class Sample:
     retry_after_ms: int = NEVER
 
 
-def boot_id() -> bytes:
-    """Name the boot that CLOCK_MONOTONIC counts from, in 16 bytes; zeros where it has no name."""
-    try:
-        return bytes.fromhex(_BOOT_FILE.read_text("ascii").strip().replace("-", ""))[:16]
-    except (OSError, ValueError):
-        return bytes(16)
-
-
 class Appender:
     """An append-only file of fixed-width items behind a header that says what they are."""
 
@@ -247,7 +239,7 @@ class Appender:
         if os.fstat(self._file).st_size == 0:
             head = (magic, _VERSION, _HEADER.size, item_size)
             self._pending += _HEADER.pack(
-                *head, time.time_ns(), time.monotonic_ns(), os.getpid(), unit_ns, boot_id()
+                *head, time.time_ns(), time.monotonic_ns(), os.getpid(), unit_ns, clock_id()
             )
 
     def append(self, data: bytes) -> bool:
@@ -394,35 +386,38 @@ def _body(path: Path, magic: bytes, item_size: int) -> tuple[int, int]:
     return header_size, (path.stat().st_size - header_size) // size
 
 
-def _clock(path: Path) -> tuple[bytes, int] | None:
-    """Give the boot of a file's clock, and how far the wall clock was ahead of it."""
+def _clock(path: Path) -> tuple[bytes, int, int] | None:
+    """Give the name of a file's clock, what it showed, and how far the wall clock was ahead."""
     with path.open("rb") as file:
         head = file.read(_HEADER.size)
     if len(head) < _HEADER.size:
         return None
-    _, _, _, _, wall_ns, monotonic_ns, _, _, boot = _HEADER.unpack(head)
-    return boot, wall_ns - monotonic_ns
+    _, _, _, _, wall_ns, monotonic_ns, _, _, clock = _HEADER.unpack(head)
+    return clock, monotonic_ns, wall_ns - monotonic_ns
 
 
-def clock_shifts(folder: Path) -> dict[bytes, int]:
-    """Give what to add to the times of each boot, so that all are on the first worker's clock.
+def clocks_of(folder: Path) -> dict[str, Clock]:
+    """Give the clock of each worker, by its name, so that all times can be read on one clock.
 
-    Workers of one host share a clock, and need no shift; between hosts it is as good as their wall
-    clocks are.
+    They are as the leading host measured them (``clocks``). Without it the workers of one host
+    share a clock and need no shift, and hosts are as far apart as their wall clocks say.
     """
+    told = clocks_told(read_workers(folder))
     ahead: dict[bytes, int] = {}
+    found: dict[str, Clock] = {}
     for path in (*sorted(folder.glob("samples.*.bin")), *sorted(folder.glob("lag.*.bin"))):
-        clock = _clock(path)
-        if clock is not None:
-            ahead.setdefault(*clock)
-    first = next(iter(ahead.values()), 0)
-    return {boot: offset - first for boot, offset in ahead.items()}
+        clock, worker = _clock(path), _worker(path)
+        if clock is not None and worker not in found:
+            name, at_ns, wall_ahead_ns = clock
+            first_ns = ahead.setdefault(name, wall_ahead_ns)
+            shift_ns = next(iter(ahead.values())) - first_ns
+            found[worker] = Clock(((at_ns, shift_ns),))
+    return found | told
 
 
-def _shift_of(path: Path, shifts: dict[bytes, int]) -> int:
-    """Give what to add to the times of one file."""
-    clock = _clock(path)
-    return shifts.get(clock[0], 0) if clock is not None else 0
+def _worker(path: Path) -> str:
+    """Give the name of the worker that wrote a file."""
+    return path.name.split(".")[1]
 
 
 def _fill(into: "NDArray[Any]", path: Path, start: int) -> None:
@@ -442,7 +437,7 @@ def read_samples(folder: Path) -> Samples:
     import numpy as np  # noqa: PLC0415  # the writer's process never loads numpy
 
     dtype = sample_dtype()
-    shifts = clock_shifts(folder)
+    clocks = clocks_of(folder)
     paths = sorted(folder.glob("samples.*.bin"))
     marks = [path.with_name(path.name.replace("samples.", "stamps.", 1)) for path in paths]
     rows_of = [_body(path, b"GPSAMPLE", RECORD_SIZE) for path in paths]
@@ -459,10 +454,10 @@ def read_samples(folder: Path) -> Samples:
         _fill(stamps[mark_at : mark_at + mark_count], marks[place], mark_start)
         keep[row_at : row_at + count] = rows["stamps_at"] + rows["deltas"] <= mark_count
         rows["stamps_at"] += np.uint64(mark_at)
-        shift = _shift_of(path, shifts)
-        if shift:
+        if _worker(path) in clocks:
+            shift = clocks[_worker(path)].shift(rows["due_ns"])
             rows["due_ns"] += shift
-            rows["sent_ns"] += shift
+            rows["sent_ns"] += shift  # by as much: what lies between the two is of one clock
         row_at += count
         mark_at += mark_count
     lost = int(len(records) - keep.sum())
@@ -478,13 +473,13 @@ def read_lag(folder: Path) -> "tuple[NDArray[np.int64], NDArray[np.uint32]]":
     import numpy as np  # noqa: PLC0415  # the writer's process never loads numpy
 
     dtype = np.dtype([("due_ns", "<i8"), ("late_us", "<u4"), ("pad", "<u4")])
-    shifts = clock_shifts(folder)
+    clocks = clocks_of(folder)
     parts = [np.empty(0, dtype)]
     for path in sorted(folder.glob("lag.*.bin")):
         start, count = _body(path, b"GPLAGLAG", dtype.itemsize)
         if count:
             part = np.fromfile(path, dtype, count=count, offset=start)
-            part["due_ns"] += _shift_of(path, shifts)
+            part["due_ns"] += clocks.get(_worker(path), Clock()).shift(part["due_ns"])
             parts.append(part)
     ticks = np.concatenate(parts)
     return ticks["due_ns"], ticks["late_us"]

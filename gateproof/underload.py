@@ -15,13 +15,16 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
 from gateproof.check import Result, judge
+from gateproof.clocks import Clock
 from gateproof.conform import Plan, judge_case, record_plan
 from gateproof.likeness import likeness_of
 from gateproof.requirement import UNDER_LOAD
+from gateproof.sample import clocks_of
 from gateproof.scenario import Scenario
 from gateproof.transcript import Exchange, Transcript, from_json
 
@@ -78,16 +81,18 @@ def gather(folders: Iterable[Path], name: str, use: Mapping[str, Any]) -> Transc
     ``name`` is the transcript's: ``load/`` and the load scenario's. Raises ``ValueError`` or
     ``KeyError`` on what is no transcript.
     """
-    exchanges: list[Exchange] = []
+    kept: list[tuple[int, Exchange]] = []
     dropped: Counter[str] = Counter()
-    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
-        part = from_json(json.loads(path.read_text("utf-8")))
-        exchanges += part.exchanges
-        dropped.update(part.use.get("dropped") or {})
-    exchanges.sort(key=lambda item: item.started_ns)
-    return Transcript(
-        scenario=name, exchanges=tuple(exchanges), use={**use, "dropped": dict(dropped)}
-    )
+    for folder in folders:
+        clocks = clocks_of(folder.parent)
+        for path in sorted(folder.glob("*.json")):
+            part = from_json(json.loads(path.read_text("utf-8")))
+            clock = clocks.get(path.stem, Clock())
+            kept += [(clock.common(item.started_ns), item) for item in part.exchanges]
+            dropped.update(part.use.get("dropped") or {})
+    kept.sort(key=itemgetter(0))
+    exchanges = tuple(item for _, item in kept)
+    return Transcript(scenario=name, exchanges=exchanges, use={**use, "dropped": dict(dropped)})
 
 
 def judge_under_load(plan: Plan, transcript: Transcript) -> UnderLoad:

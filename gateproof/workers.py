@@ -1,7 +1,10 @@
 """Who took part in a load of several processes or hosts, and who died: ``workers.json``.
 
 The master writes it (``loadtests.spread``): ``{"expected": count, "died": [{"worker", "how"}],
-"clocks_off_s": {worker: seconds}}``. A run that lost a worker put less load on the target than was
+"wall_ns": when the load began, "clocks": {worker: readings}}``, where a reading is ``{"at_ns",
+"ahead_ns", "within_ns"}`` (``gateproof.clocks``).
+
+A run that lost a worker put less load on the target than was
 planned, so it is never valid; what the worker had sent is in the figures.
 """
 
@@ -44,13 +47,20 @@ def worker_limits(workers: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def worker_notes(workers: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Tell of clocks that do not agree, since hosts begin by them and are put together by them."""
-    off = (workers or {}).get("clocks_off_s") or {}
-    if not off:
+    """Tell how well the clocks of other hosts are known, since their times are read by it."""
+    known = {
+        name: min(row["within_ns"] for row in rows) / 1e6
+        for name, rows in sorted(((workers or {}).get("clocks") or {}).items())
+        if rows
+    }
+    away = [
+        f"{name} to within {within_ms:.3g} ms" for name, within_ms in known.items() if within_ms
+    ]
+    if not away:
         return ()
-    named = ", ".join(f"{name} by {seconds:g} s" for name, seconds in sorted(off.items()))
     says = (
-        f"The clocks of hosts differ from the master's: {named}. Arrivals and series of these "
-        "workers are shifted by as much; latencies are not, since each is of one clock."
+        "The times of workers on other hosts are read on the clock of the host that leads, which "
+        f"was compared with theirs over the network: {', '.join(away)}. Series and the order of "
+        "arrivals rest on it; latencies do not, since each is of one clock."
     )
     return (says,)

@@ -53,9 +53,12 @@ class Arrivals:
         """How many arrivals wait for a place under the cap."""
         return len(self._waiting)
 
-    def run(self) -> None:
-        """Let requests arrive until ``stop``; then wait for those that run."""
-        self._start_ns = monotonic_ns()
+    def run(self, start_ns: int = 0) -> None:
+        """Let requests arrive until ``stop``; then wait for those that run.
+
+        They are timed from ``start_ns``, or from now.
+        """
+        self._start_ns = start_ns or monotonic_ns()
         self._alarm = Alarm(self._ring)
         try:
             self._advance()

@@ -24,7 +24,7 @@ import gevent
 
 from gateproof.histogram import Histogram
 from gateproof.plan import LoadPlan
-from gateproof.sample import ErrorKind, LagWriter, SampleWriter, boot_id
+from gateproof.sample import ErrorKind, LagWriter, SampleWriter
 
 from .pace import Alarm
 from .page import TTFT
@@ -88,17 +88,16 @@ class Recorder:
         self.meter: Meter | None = None
         """What is spent of the budget, where there is one."""
 
-    def start(self) -> None:
-        """Begin: note the plan and the clocks, and start the gauge."""
+    def start(self, at_ns: int = 0) -> None:
+        """Begin: note the plan and the clocks, and start the gauge; the load starts at a time."""
         gc.collect()
         gc.freeze()  # what is here now stays; a full collection would stop the loop for long
         gc.set_threshold(*_COLLECT)
-        self._start_ns = monotonic_ns()
+        self._start_ns = at_ns or monotonic_ns()
         self.note(
             kind="start",
             at_ns=self._start_ns,
             wall_ns=time.time_ns(),
-            boot=boot_id().hex(),
             plan=self._plan.as_json(),
             python=sys.version.split()[0],
             gevent=gevent.__version__,

@@ -46,6 +46,7 @@ from .work import Conversation, Request, Workload
 
 __all__ = ["Rig", "works_of"]
 
+_READY_NS: Final = 50 * 10**6  # before a start that was agreed upon: the recorder's takes some 5 ms
 # So many failures of these kinds before anything else came: no load will change that, and a closed
 # load would ask thousands of times a second.
 _IN_VAIN: Final = 200
@@ -67,6 +68,7 @@ class Rig:
     ) -> None:
         self.plan = plan
         self._share = share
+        self._led = tell is not None
         self._own = Group()
         secrets = {name: os.environ.get(name, "") for name in variables(plan, options.key_env)}
         proxy = proxy_for(plan.target, plan.proxy, secret_of(plan.proxy_auth_env))
@@ -142,18 +144,21 @@ class Rig:
         gc.freeze()  # so that the recorder's own, at the very start, takes no time
 
     def begin(self, end_test: Callable[[], None], at_ns: int = 0) -> None:
-        """Let the load begin, now or at a time of the monotonic clock."""
+        """Let the load begin, now or at a time of the monotonic clock: then to the millisecond."""
         self._end = end_test
-        gevent.sleep(max(at_ns - monotonic_ns(), 0) / 1e9)
-        self.recorder.start()
-        self._start_ns = monotonic_ns()
-        if self._share.count > 1:
+        gevent.sleep(max(at_ns - _READY_NS - monotonic_ns(), 0) / 1e9)
+        self.recorder.start(at_ns)
+        self._start_ns = at_ns or monotonic_ns()
+        if not self.plan.is_open:  # arrivals wait for their times by themselves
+            gevent.sleep(max(self._start_ns - monotonic_ns(), 0) / 1e9)
+        if self._led:
             for place in (
                 self._share.places(self.plan.most_users) if not self.plan.is_open else (0,)
             ):
                 self._own.spawn(self._visit, place)
         if self.plan.duration_s is not None:
-            gevent.spawn_later(self.plan.duration_s, self._finish)
+            ends_ns = self._start_ns + round(self.plan.duration_s * 1e9)
+            gevent.spawn_later(max(ends_ns - monotonic_ns(), 0) / 1e9, self._finish)
 
     def _finish(self) -> None:
         """End the offered load, wait for what runs, and end the test."""
@@ -173,11 +178,11 @@ class Rig:
         return self._places - 1
 
     def turn(self, place: int) -> None:
-        """Do what a user of Locust's does once; among workers, each has users of its own instead.
+        """Do what a user of Locust's does once; one of a master's workers has users of its own.
 
         How Locust shares its users out is its own affair, and changes when a worker dies.
         """
-        if self._share.count > 1:
+        if self._led:
             self._ending.wait()
             raise StopUser
         self._turn(place)
@@ -290,7 +295,7 @@ class Rig:
         if self._arrivals is None:
             times = self._share.of(arrivals(self.plan))
             self._arrivals = Arrivals(times, self._arrived, self._abandon, cap=self._cap)
-            self._arrivals.run()
+            self._arrivals.run(self._start_ns if self._led else 0)
         else:
             self._arrivals.wait()
         raise StopUser

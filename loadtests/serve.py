@@ -23,9 +23,10 @@ from gateproof.plan import LoadPlan
 
 from .asked import add_options, asked_plan, check_variables
 from .page import announce, count_once
+from .part import Part, is_part
 from .rig import Rig
 from .share import Share
-from .spread import Lead, Part, is_lead, is_part
+from .spread import Lead, is_lead, listen
 
 __all__ = ["rig", "serve"]
 
@@ -69,6 +70,8 @@ def _init(environment: Any, **_: object) -> None:
     except GateproofError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_status)
+    if is_lead(environment):
+        listen(environment, lambda: _leading[-1] if _leading else None)
     environment.host = environment.host or plan.target  # its page shows it
     if environment.web_ui is not None and given.progress:
         announce(environment.web_ui)
@@ -115,6 +118,8 @@ def _stopping(**_: object) -> None:
     """End the offered load."""
     for one in _running:
         one.stopping()
+    for lead in _leading:
+        lead.stopping()
 
 
 def _stop(environment: Any, **_: object) -> None:

@@ -1,52 +1,63 @@
 """One load over many processes and hosts: Locust's master leads, its workers make the load.
 
 Strategy: all of it goes through Locust's own connection. The master sends each worker the plan and
-its share (``share``); when all are ready, it names one moment to start at. A worker writes its
-samples, stamps, lag and notes into a folder of its own, as a single process would, and ships what
-is new to the master every second; the master writes the same bytes into the run's folder. So the
-figures are those of the samples, whole, and no folder has to be shared.
+its share (``share``), and asks it what its clock shows (``gateproof.clocks``); when all are ready,
+it names one moment to start at, on each one's own clock. A worker writes its samples, stamps, lag
+and notes into a folder of its own, as a single process would, and ships what is new to the master
+every second; the master writes the same bytes into the run's folder, and beside them how the
+clocks compare. So the figures are those of the samples, whole, and no folder has to be shared.
 
 Rules. Workers do not depend on how Locust shares users out: each makes exactly its own arrivals or
 users. A worker that falls silent is dead: what it had sent is kept, ``workers.json`` says that it
 died, and that makes the run invalid. What a worker sends is written only under the names that a
-worker's files have. Hosts start at one wall clock time, so they start together as well as their
-clocks agree; a difference that shows is told.
+worker's files have. Wall clocks are for people: nothing is timed by them, and hosts need not agree
+on them. One master can lead one test after another (Locust's page begins them): a message says
+which test it is of, and one of another test is not heard.
 """
 
 import json
 import os
 import re
-import shutil
+import secrets
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import gevent
 
 from gateproof.budget import budget_of
-from gateproof.errors import GateproofError, UsageError
+from gateproof.clocks import Gauge, clock_id
+from gateproof.errors import UsageError
 from gateproof.plan import LoadPlan
 
+from .messages import register
 from .share import Share
 
-__all__ = ["WORKERS_FILE", "Lead", "Part", "Shipper", "is_lead", "is_part"]
+__all__ = ["WORKERS_FILE", "Lead", "is_lead", "listen"]
 
 WORKERS_FILE: Final = "workers.json"
 _SILENT_S: Final = 5.0  # a worker that ships nothing for so long is dead; it ships every second
 _READY_S: Final = 60.0  # to calibrate, on a busy machine
 _AFTER_S: Final = 15.0  # for the last answers and the last samples, beyond the plan's own drain
 _AHEAD_NS: Final = 300 * 10**6  # between the order to start and the start
-_CHUNK: Final = 256 * 1024
-_SKEW_S: Final = 0.05  # beyond it, clocks of hosts differ by more than a message takes
+_LOOKS: Final = 8  # at each clock before the start; the one with the shortest way counts
+_LOOK_S: Final = 0.02
+_LOOKING_S: Final = 2.0  # for the answers; a worker whose clock is unknown then starts at once
+_AGAIN_S: Final = 1.0  # between two looks while the load runs, since clocks drift
+_KEEP_S: Final = 10.0  # between two writings of what they showed
 
 # What a worker may send: the files of one generator process, each with the worker put into it.
 _OWN: Final = re.compile(
     r"(samples|stamps|lag|generator|failures|calibration)\.[0-9]+\.(bin|jsonl|json)"
 )
 _TRANSCRIPTS: Final = re.compile(r"transcripts/[0-9]+\.json")
+
+
+# What workers tell their master.
+_TOLD: Final = ("ready", "clock", "file", "tell", "alive", "done", "failed")
 
 
 def is_lead(environment: Any) -> bool:
@@ -56,21 +67,18 @@ def is_lead(environment: Any) -> bool:
     return isinstance(environment.runner, MasterRunner)
 
 
-def is_part(environment: Any) -> bool:
-    """Tell whether this process is one of the workers."""
-    from locust.runners import WorkerRunner  # noqa: PLC0415  # as above
+def listen(environment: Any, leading: Callable[[], "Lead | None"]) -> None:
+    """Let a master hand its workers' messages to whichever test it leads then; call it once."""
 
-    return isinstance(environment.runner, WorkerRunner)
+    def to(name: str) -> Callable[[Any], object]:
+        def handle(msg: Any) -> None:
+            lead = leading()
+            if lead is not None:
+                lead.take(name, msg)
 
+        return handle
 
-def register(environment: Any, handlers: Mapping[str, Callable[[Any], object]]) -> None:
-    """Let Locust hand messages of ours to their handlers, in the order in which they come."""
-
-    def listener(handle: Callable[[Any], object]) -> Callable[..., object]:
-        return lambda environment, msg, **_: handle(msg)  # noqa: ARG005  # Locust's own names
-
-    for name, handle in handlers.items():
-        environment.runner.register_message(f"gateproof-{name}", listener(handle))
+    register(environment, {name: to(name) for name in _TOLD})
 
 
 class Lead:
@@ -90,21 +98,29 @@ class Lead:
         self._ready: set[str] = set()
         self._done: dict[str, Mapping[str, Any]] = {}
         self._dead: dict[str, str] = {}
-        self._skew_s: dict[str, float] = {}
+        self._gauges = {one: Gauge(clock_id()) for one in clients}
+        self._test = secrets.token_hex(8)
+        self._began_wall_ns: int | None = None
         self._progress = False
         self._over = False
         self._started_s = 0.0
         self.status = 0
         """The exit status that a worker asks for."""
-        handlers: dict[str, Callable[[Any], object]] = {
+        self._handlers: dict[str, Callable[[Any], object]] = {
             "ready": self._on_ready,
+            "clock": self._on_clock,
             "file": self._on_file,
             "tell": self._on_tell,
-            "alive": self._hear,
+            "alive": lambda _: None,
             "done": self._on_done,
             "failed": self._on_failed,
         }
-        register(environment, handlers)
+
+    def take(self, name: str, msg: Any) -> None:
+        """Take a message of a worker; one of another test, or of a stranger, is not ours."""
+        if msg.node_id in self._names and msg.data["test"] == self._test:
+            self._hear(msg.node_id)
+            self._handlers[name](msg)
 
     def start(self, key_env: str, *, progress: bool, calibrate: bool) -> None:
         """Send every worker its share; they start when all are ready."""
@@ -117,6 +133,7 @@ class Lead:
         for one, place in self._names.items():
             self._heard_s[one] = now_s
             data = {
+                "test": self._test,
                 "plan": self._plan.as_json(),
                 "index": place,
                 "count": len(self._names),
@@ -129,6 +146,10 @@ class Lead:
         self._write()
         gevent.spawn(self._watch, now_s)
 
+    def stopping(self) -> None:
+        """Take notice that somebody ends the test: workers may end before their time."""
+        self._over = True
+
     def stop(self) -> None:
         """Take notice that the test is over; what workers still send is still written."""
         self._over = True
@@ -136,9 +157,16 @@ class Lead:
 
     def _watch(self, begun_s: float) -> None:
         """Look after the workers until all have done their part, or are dead."""
+        looked_s = written_s = begun_s
         while not self._over:
             gevent.sleep(0.2)
             now_s = time.monotonic()
+            if self._started_s and now_s - looked_s > _AGAIN_S:
+                looked_s = now_s
+                self._look(one for one in self._names if one not in self._dead)
+            if now_s - written_s > _KEEP_S:
+                written_s = now_s
+                self._write()
             longest_s = self._longest_s(self._plan)
             for one in self._names:
                 if one in self._done or one in self._dead:
@@ -161,12 +189,41 @@ class Lead:
             return None
         return plan.duration_s + plan.drain_s + _AFTER_S
 
+    def _look(self, workers: Iterable[str]) -> None:
+        """Ask workers what their clocks show."""
+        for one in workers:
+            data = {"test": self._test, "asked_ns": time.monotonic_ns()}
+            self._runner.send_message("gateproof-clock", data, one)
+
+    def _on_clock(self, msg: Any) -> None:
+        """Take a look at a worker's clock."""
+        told = msg.data
+        clock = bytes.fromhex(told["clock"])
+        gauge = self._gauges[msg.node_id]
+        gauge.hear(told["asked_ns"], told["shows_ns"], time.monotonic_ns(), clock)
+
+    def _compare(self, living: list[str]) -> None:
+        """Compare the clocks, while no load disturbs it."""
+        for _ in range(_LOOKS):
+            self._look(living)
+            gevent.sleep(_LOOK_S)
+        ends_s = time.monotonic() + _LOOKING_S
+        while time.monotonic() < ends_s:
+            if all(self._gauges[one].heard >= _LOOKS for one in living):
+                break
+            gevent.sleep(_LOOK_S)
+
     def _go(self, living: list[str]) -> None:
+        """Let all begin at one moment, which each is told as its own clock will show it."""
+        self._compare(living)
         self._started_s = time.monotonic()
+        self._began_wall_ns = time.time_ns() + _AHEAD_NS
+        start_ns = time.monotonic_ns() + _AHEAD_NS
         for one in living:
             self._heard_s[one] = self._started_s
-            data = {"start_wall_ns": time.time_ns() + _AHEAD_NS}
+            data = {"test": self._test, "start_ns": self._gauges[one].theirs(start_ns)}
             self._runner.send_message("gateproof-go", data, one)
+        self._write()
 
     def _finish(self) -> None:
         """End the test; with Locust's page the master stays."""
@@ -187,36 +244,24 @@ class Lead:
             self._dead[one] = how
             self._write()
 
-    def _hear(self, msg: Any) -> bool:
-        """Note that a worker lives; messages of others are not ours."""
-        one = msg.node_id
-        if one not in self._names:
-            return False
+    def _hear(self, one: str) -> None:
+        """Note that a worker lives."""
         self._heard_s[one] = time.monotonic()
         if self._dead.get(one) == "fell silent":
             del self._dead[one]
             self._write()
-        if isinstance(msg.data, Mapping) and "wall_ns" in msg.data:
-            # The least is the difference of the clocks and one way of a message.
-            late_s = (time.time_ns() - msg.data["wall_ns"]) / 1e9
-            known = self._skew_s.get(one)
-            self._skew_s[one] = late_s if known is None else min(known, late_s, key=abs)
-        return True
 
     def _on_ready(self, msg: Any) -> None:
-        if self._hear(msg):
-            self._ready.add(msg.node_id)
+        self._ready.add(msg.node_id)
 
     def _on_tell(self, msg: Any) -> None:
         """Pass a worker's line of progress on, under its name."""
-        if self._hear(msg) and self._progress:
+        if self._progress:
             row = {**msg.data["row"], "worker": f"w{self._names[msg.node_id]}"}
             sys.stdout.write(json.dumps(row) + "\n")
             sys.stdout.flush()
 
     def _on_done(self, msg: Any) -> None:
-        if not self._hear(msg):
-            return
         if msg.data["early"] and not self._over:
             self._die(msg.node_id, "ended before its time")
         self._done[msg.node_id] = msg.data
@@ -224,15 +269,14 @@ class Lead:
 
     def _on_failed(self, msg: Any) -> None:
         """End everything: a worker says that what it is asked for cannot be."""
-        if self._hear(msg):
-            sys.stderr.write(f"worker {self._names[msg.node_id]}: {msg.data['says']}\n")
-            sys.stderr.flush()
-            self.status = int(msg.data["status"])
-            self._dead.update(dict.fromkeys(self._names, "was told to end"))
+        sys.stderr.write(f"worker {self._names[msg.node_id]}: {msg.data['says']}\n")
+        sys.stderr.flush()
+        self.status = int(msg.data["status"])
+        self._dead.update(dict.fromkeys(self._names, "was told to end"))
 
     def _on_file(self, msg: Any) -> None:
         """Write the next bytes of one of a worker's files where they belong."""
-        if not self._hear(msg) or self._folder is None:
+        if self._folder is None:
             return
         name, at, data = msg.data["name"], msg.data["at"], msg.data["data"]
         path = self._folder / _kept_as(name, self._names[msg.node_id])
@@ -248,13 +292,18 @@ class Lead:
         if self._folder is None:
             return
         died = [{"worker": f"w{self._names[one]}", "how": how} for one, how in self._dead.items()]
-        skew = {
-            f"w{self._names[one]}": round(skew_s, 4)
-            for one, skew_s in self._skew_s.items()
-            if abs(skew_s) > _SKEW_S
+        row = {
+            "expected": len(self._names),
+            "died": died,
+            "wall_ns": self._began_wall_ns,
+            "clocks": {
+                f"w{place}": [asdict(reading) for reading in self._gauges[one].readings()]
+                for one, place in self._names.items()
+            },
         }
-        row = {"expected": len(self._names), "died": died, "clocks_off_s": skew}
-        (self._folder / WORKERS_FILE).write_text(json.dumps(row, indent=1) + "\n", "utf-8")
+        part = self._folder / f"{WORKERS_FILE}.part"
+        part.write_text(json.dumps(row) + "\n", "utf-8")
+        part.replace(self._folder / WORKERS_FILE)
 
 
 def _kept_as(name: str, place: int) -> str:
@@ -265,128 +314,3 @@ def _kept_as(name: str, place: int) -> str:
     if _TRANSCRIPTS.fullmatch(name):
         return f"transcripts/w{place}.json"
     raise UsageError(f"A worker sent a file named {name[:80]!r}.", "It is not written.")
-
-
-class Part:
-    """A worker's part: takes its share, makes it, and ships what it writes."""
-
-    def __init__(
-        self,
-        environment: Any,
-        build: Callable[[LoadPlan, Share, Path | None, Mapping[str, Any]], None],
-        prepare: Callable[[], None],
-        go: Callable[[int], None],
-    ) -> None:
-        self._runner = environment.runner
-        self._build = build
-        self._prepare = prepare
-        self._go = go
-        self._part: Mapping[str, Any] | None = None
-        self._shipper: Shipper | None = None
-        register(environment, {"part": self._on_part, "go": self._on_go})
-
-    def _on_part(self, msg: Any) -> None:
-        """Take the share; it is taken up when Locust starts the test, a moment later."""
-        self._part = msg.data
-
-    def start(self) -> None:
-        """Prepare what the master asked for, and say when that is done."""
-        part = self._part
-        if part is None:
-            return
-        self._part = None
-        self._shipper = Shipper(self._send, keep=bool(part["keep"]))
-        share = Share(int(part["index"]), int(part["count"]))
-        try:
-            self._build(LoadPlan.of(part["plan"]), share, self._shipper.folder, part)
-        except GateproofError as error:
-            self._send("failed", {"status": error.exit_status, "says": str(error)})
-            return
-        gevent.spawn(self._get_ready)
-
-    def _get_ready(self) -> None:
-        self._prepare()
-        self._send("ready", {"wall_ns": time.time_ns()})
-
-    def _on_go(self, msg: Any) -> None:
-        """Start at the master's moment, on this host's own clock."""
-        if self._shipper is None:
-            return
-        self._shipper.start()
-        wait_ns = msg.data["start_wall_ns"] - time.time_ns()
-        # A clock that is far off must not keep the worker waiting, or start it in the past.
-        start_ns = time.monotonic_ns() + min(max(wait_ns, 0), 2 * _AHEAD_NS)
-        gevent.spawn(self._go, start_ns)
-
-    def tell(self, row: Mapping[str, Any]) -> None:
-        """Send a line of progress."""
-        self._send("tell", {"row": dict(row), "wall_ns": time.time_ns()})
-
-    def done(self, *, early: bool, status: int) -> None:
-        """Ship all that is left, and say that this worker's part is done; once."""
-        if self._shipper is not None:
-            self._shipper.close()
-            self._shipper = None
-            self._send("done", {"early": early, "status": status})
-
-    def _send(self, name: str, data: Mapping[str, Any]) -> None:
-        self._runner.send_message(f"gateproof-{name}", dict(data))
-
-
-class Shipper:
-    """Sends what is new in a folder's files, every second and at the end, in safe order.
-
-    Stamps go before the records that point at them, as they are written: what has arrived can be
-    read to its last whole record whenever the worker dies.
-    """
-
-    def __init__(self, send: Callable[[str, Mapping[str, Any]], None], *, keep: bool) -> None:
-        self._send = send
-        self.folder = Path(tempfile.mkdtemp(prefix="gateproof-worker-")) if keep else None
-        self._sent: dict[str, int] = {}
-        self._greenlet: Any = None
-
-    def start(self) -> None:
-        """Begin to ship."""
-        self._greenlet = gevent.spawn(self._each_second)
-
-    def _each_second(self) -> None:
-        while True:
-            gevent.sleep(1.0)
-            self.ship()
-            self._send("alive", {"wall_ns": time.time_ns()})
-
-    def ship(self) -> None:
-        """Send all that is new now."""
-        if self.folder is None:
-            return
-        files = [path for path in self.folder.rglob("*") if path.is_file()]
-        sizes = [(str(path.relative_to(self.folder)), path.stat().st_size) for path in files]
-        # All sizes are taken before anything is read, so a record's stamps are among them.
-        for name, size in sorted(sizes, key=lambda one: one[0].startswith("samples.")):
-            if name == "plan.json" or name.endswith(".part"):
-                continue
-            self._ship_one(name, size)
-
-    def _ship_one(self, name: str, size: int) -> None:
-        assert self.folder is not None
-        at = self._sent.get(name, 0)
-        if name.startswith("calibration.") and at < size:
-            at = 0  # it is written anew, and grows
-        with (self.folder / name).open("rb") as file:
-            file.seek(at)
-            while at < size:
-                data = file.read(min(_CHUNK, size - at))
-                if not data:
-                    break
-                self._send("file", {"name": name, "at": at, "data": data})
-                at += len(data)
-        self._sent[name] = at
-
-    def close(self) -> None:
-        """Send the rest, and remove the folder."""
-        if self._greenlet is not None:
-            self._greenlet.kill(block=False)
-        self.ship()
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)

@@ -27,6 +27,8 @@ LAYERS = (
         "gateproof.values",
         "gateproof.sampling",
         "gateproof.calibration",
+        "gateproof.clocks",
+        "gateproof.workers",
     ),
     (
         "gateproof.sse",
@@ -56,7 +58,6 @@ LAYERS = (
         "gateproof.evidence",
         "gateproof.trust",
         "gateproof.figures",
-        "gateproof.workers",
         "gateproof.measure",
         "gateproof.loadtext",
     ),

@@ -3,12 +3,14 @@
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from decimal import Decimal
 from itertools import count, islice
 from pathlib import Path
@@ -114,22 +116,26 @@ def test_two_processes_make_one_timetable(address: str, tmp_path: Path) -> None:
         assert sorted(own["number"].tolist()) == list(range(place, 2 * len(own), 2))
 
     assert len(wanted) * 0.8 < len(records) <= len(wanted)
-    assert abs(starts_ns[0] - starts_ns[1]) < 250e6  # some milliseconds, where it is quiet
+    assert starts_ns[0] == starts_ns[1]  # one moment was agreed upon, and one clock shows it
     assert got.generator["workers"] == 2
     assert got.requests["failed"] == 0
     assert {row["worker"] for row in lines} == {"w0", "w1"}
     kept = sorted(path.name for path in (tmp_path / "load" / "transcripts").iterdir())
     assert kept == ["w0.json", "w1.json"]
     about = json.loads((tmp_path / "load" / "workers.json").read_text())
-    assert about == {"expected": 2, "died": [], "clocks_off_s": {}}
+    clocks = about.pop("clocks")
+    assert about == {"expected": 2, "died": [], "wall_ns": about["wall_ns"]}
+    assert [[row["ahead_ns"] for row in clocks[worker]] for worker in ("w0", "w1")] == [[0], [0]]
 
 
-def _locust(folder: Path, *options: object) -> "subprocess.Popen[bytes]":
+def _locust(folder: Path, *options: object, host: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
     """Start Locust as a user would, on hosts that share nothing but the network."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py")]
+    command = [*host, *command]
     keep = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST")}
-    env = keep | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "HOME": str(folder)}
+    path = f"{folder}{os.pathsep}{ROOT}"  # a sitecustomize of the host's own comes first
+    env = keep | {"PYTHONPATH": path, "TMPDIR": str(folder), "HOME": str(folder)}
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(  # our own interpreter and arguments
             [*command, *map(str, options)], cwd=folder, env=env, stdout=log, stderr=log
@@ -174,6 +180,69 @@ def test_a_worker_that_dies_is_said(address: str, tmp_path: Path) -> None:
     by_worker = [int((records["number"] % 2 == place).sum()) for place in (0, 1)]
     assert 0 < by_worker[dead] < by_worker[1 - dead]
     assert not list(tmp_path.glob("worker1/gateproof-worker-*"))  # who lives tidies up
+
+
+# A host that booted a day later than this one, and whose wall clock is an hour slow.
+_AWAY_S = 86_400
+_ELSEWHERE = ("unshare", "--user", "--map-root-user", "--time", "--monotonic", str(_AWAY_S))
+_SLOW = """
+import time
+now, now_ns = time.time, time.time_ns
+time.time, time.time_ns = lambda: now() - 3600, lambda: now_ns() - 3600 * 10**9
+"""
+
+
+def test_hosts_need_not_agree_on_the_time(address: str, tmp_path: Path) -> None:
+    """A worker whose clocks show other times makes its part of one timetable, at its times."""
+    tried = [*_ELSEWHERE, "true"]
+    if shutil.which("unshare") is None or subprocess.run(tried, check=False).returncode:
+        pytest.skip("this machine gives no clock of its own to an ordinary user's process")
+    port = 20_000 + secrets.randbelow(10_000)
+    samples = tmp_path / "samples"
+    near = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
+    master = _locust(
+        tmp_path / "master", "--master", "--headless", "--expect-workers", 2,
+        "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--loglevel", "WARNING",
+        "--scenario", "chat-open", "--arrivals", "constant", "--rate", 50, "--seconds", 2,
+        "--warm-up", 0.5, "--drain", 1, "--host", f"http://{address}/slow", "--samples", samples,
+        "--slo", "ttft_ms=60000", "--no-calibration", "--exit-code-on-error", 0,
+    )  # fmt: skip
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "sitecustomize.py").write_text(_SLOW)
+    workers = [
+        _locust(tmp_path / "near", *near),
+        _locust(tmp_path / "away", *near, host=_ELSEWHERE),
+    ]
+    try:
+        status = master.wait(60)
+        for worker in workers:
+            worker.wait(20)
+    finally:
+        for process in (master, *workers):
+            process.kill()
+    got = measure_folder(samples)
+    records = read_samples(samples).records
+    gaps_ms = np.diff(records["due_ns"]) / 1e6
+    ahead_s = [rows[0]["ahead_ns"] / 1e9 for rows in _clocks(samples).values()]
+
+    assert status == 0, (tmp_path / "master" / "log").read_text()
+    assert sorted(round(seconds, 1) for seconds in ahead_s) == [0, _AWAY_S]
+    assert records["number"].tolist() == list(range(len(records)))  # each in its turn
+    assert (len(records), round(float(np.median(gaps_ms)))) == (100, 20)
+    assert (gaps_ms.min() > 10, gaps_ms.max() < 30) == (True, True)  # mostly within 0.2 ms
+    assert got.series["bin_s"] == 1
+    assert sum(got.series["due_per_s"]) == pytest.approx(100, abs=2)
+    assert got.window["seconds"] == pytest.approx(1.5, abs=0.5)
+    assert got.requests["warm_up"] == pytest.approx(25, abs=1)
+    assert got.goodput is not None
+    assert got.goodput["n"] == 100 - got.requests["warm_up"]
+    assert abs(time.time() - datetime.fromisoformat(got.started_at).timestamp()) < 600
+
+
+def _clocks(samples: Path) -> dict[str, Any]:
+    """Read how the clocks of the workers compared."""
+    told: dict[str, Any] = json.loads((samples / "workers.json").read_text())["clocks"]
+    return told
 
 
 def _kill_when(process: "subprocess.Popen[bytes]", samples: Path) -> None:

@@ -1,5 +1,6 @@
 """Samples are kept to the last whole record, at 96 bytes a request."""
 
+import json
 import struct
 from pathlib import Path
 
@@ -16,8 +17,7 @@ from gateproof.sample import (
     LagWriter,
     Sample,
     SampleWriter,
-    boot_id,
-    clock_shifts,
+    clocks_of,
     read_lag,
     read_samples,
     sample_dtype,
@@ -142,15 +142,27 @@ def test_hosts_are_read_on_one_clock(tmp_path: Path) -> None:
         lag_path.write_bytes(b"GPLAGLAG" + lag_path.read_bytes()[8:16] + data[16:64]
                              + lag_path.read_bytes()[64:])  # fmt: skip
 
-    assert clock_shifts(tmp_path) == {b"a" * 16: 0, b"b" * 16: 93}
+    shifts = {name: clock.common(10**12) - 10**12 for name, clock in clocks_of(tmp_path).items()}
+
+    assert shifts == {"1": 0, "2": 93, "3": 0}
     assert (read_samples(tmp_path).records["due_ns"] - 10**12 + MS).tolist() == [0, 0, 93]
     assert sorted(read_lag(tmp_path)[0].tolist()) == [1000, 1000, 1093]
 
 
-def test_boot_has_one_name() -> None:
-    """The name of this boot is the same each time."""
-    assert boot_id() == boot_id()
-    assert len(boot_id()) == 16
+def test_a_clock_that_was_measured_counts(tmp_path: Path) -> None:
+    """What the leading host measured goes before what the hosts' wall clocks say."""
+    for worker in ("w0", "w1"):
+        _write(tmp_path, worker, 1)
+        lag = LagWriter(tmp_path, worker)
+        lag.add(1000, 0)
+        lag.close()
+    rows = [{"at_ns": 10**12 + at, "ahead_ns": at // 100, "within_ns": 9} for at in (-MS, MS)]
+    (tmp_path / "workers.json").write_text(json.dumps({"expected": 2, "clocks": {"w1": rows}}))
+    samples = read_samples(tmp_path)
+
+    assert sorted((samples.records["due_ns"] - 10**12 + MS).tolist()) == [0, MS // 100]
+    assert (samples.records["sent_ns"] - samples.records["due_ns"]).tolist() == [MS, MS]
+    assert sorted(read_lag(tmp_path)[0].tolist()) == [1000, 1000 + MS // 100]
 
 
 def test_every_kind_is_explained() -> None:

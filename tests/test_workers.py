@@ -19,7 +19,7 @@ def test_a_load_of_one_process_has_no_workers(tmp_path: Path) -> None:
 
 def test_workers_that_died_are_beyond_a_limit(tmp_path: Path) -> None:
     """None may die; which did, and how, is in the reason."""
-    row = {"expected": 3, "died": [{"worker": "w1", "how": "fell silent"}], "clocks_off_s": {}}
+    row = {"expected": 3, "died": [{"worker": "w1", "how": "fell silent"}]}
     (tmp_path / "workers.json").write_text(json.dumps(row))
     workers = read_workers(tmp_path)
     (limit,) = worker_limits(workers)
@@ -29,8 +29,11 @@ def test_workers_that_died_are_beyond_a_limit(tmp_path: Path) -> None:
     assert worker_limits({"expected": 3, "died": []})[0]["ok"]
 
 
-def test_clocks_that_differ_are_told() -> None:
-    """Which worker's clock is off, by how much, and what it does to the figures."""
-    (note,) = worker_notes({"expected": 2, "clocks_off_s": {"w1": -0.25}})
+def test_clocks_of_other_hosts_are_told() -> None:
+    """Which worker's clock is another one, and how well it is known; the leader's own is not."""
+    readings = [{"at_ns": 5, "ahead_ns": 7, "within_ns": ns} for ns in (900_000, 250_000)]
+    own = [{"at_ns": 5, "ahead_ns": 0, "within_ns": 0}]
+    (note,) = worker_notes({"expected": 2, "clocks": {"w0": own, "w1": readings}})
 
-    assert note.startswith("The clocks of hosts differ from the master's: w1 by -0.25 s.")
+    assert "compared with theirs over the network: w1 to within 0.25 ms." in note
+    assert worker_notes({"expected": 2, "clocks": {"w0": own, "w1": own}}) == ()
