@@ -4,7 +4,7 @@ Rules. Both are read from what the generator wrote. Evidence is counted, not ass
 does not show its own request's reference says nothing about cross-talk, for or against.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gateproof.sample import ErrorKind, Flag
 
-__all__ = ["reference_note", "references", "waits_note", "word_notes"]
+__all__ = ["reference_note", "references", "stamp_note", "waits_note", "word_notes"]
 
 
 def references(rows: NDArray[np.void]) -> dict[str, int]:
@@ -45,6 +45,23 @@ def waits_note(requests: Mapping[str, int]) -> list[str]:
         f"{requests['waited']} requests were sent after the wait that a Retry-After had "
         "asked for: the load offered was less by that time."
     )
+    return [note]
+
+
+def stamp_note(by_kernel: Collection[bool]) -> list[str]:
+    """Say whose the time stamps are, by what each worker noted; nothing of a run cut short."""
+    if not by_kernel:
+        return []
+    if all(by_kernel):
+        note = (
+            "Time stamps are the kernel's, of when the bytes came in: a packet capture shows the "
+            "same, and they hold where the generator read late."
+        )
+    else:
+        note = (
+            "The kernel did not say when bytes came in: time stamps are of when the generator "
+            "read them, and late by as much as its loop was."
+        )
     return [note]
 
 

@@ -69,7 +69,7 @@ from gateproof.calibration import calibration_limits, calibration_says, read_cal
 from gateproof.clocks import Clock
 from gateproof.drift import drift
 from gateproof.errors import UsageError
-from gateproof.evidence import reference_note, waits_note, word_notes
+from gateproof.evidence import reference_note, stamp_note, waits_note, word_notes
 from gateproof.figures import Window, figures_by_work, figures_of, window_of
 from gateproof.histogram import Histogram
 from gateproof.latency import (
@@ -186,6 +186,7 @@ def measure(
         notes=(
             *_notes(part),
             *worker_notes(workers),
+            *stamp_note(generator.by_kernel),
             *word_notes(generator.learned),
             *calibration_says(calibration),
         ),
@@ -276,6 +277,7 @@ def read_generator(folder: Path) -> Generator:
         wall_ns=workers.get("wall_ns") or min(row["wall_ns"] for row in starts),
         ticks=tuple(row for row in rows if row["kind"] == "tick"),
         learned=tuple(row["learned"] for row in rows if row["kind"] == "words"),
+        by_kernel=tuple(row["by_kernel"] for row in rows if row["kind"] == "words"),
     )
 
 

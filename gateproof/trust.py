@@ -47,6 +47,7 @@ class Generator:
     wall_ns: int
     ticks: tuple[Mapping[str, Any], ...] = ()  # per second: at_ns, cpu_ns, rss_kb, worker
     learned: tuple[Any, ...] = ()  # of each worker: tokens per word, by work
+    by_kernel: tuple[bool, ...] = ()  # of each worker: whether the kernel said when bytes came
 
 
 def generator_figures(
@@ -135,7 +136,7 @@ def verdict(
     lag_limit = round(max(_LAG_FLOOR_MS, _LAG_SHARE * (ttft_ms.p50 or 0.0)), 3)
     why_lag = (
         f"the larger of {_LAG_FLOOR_MS:g} ms and {_LAG_SHARE:.0%} of the median TTFT: "
-        "a time stamp is late by as much as the loop is"
+        "what is read late is answered late, and may be stamped late"
     )
     limits = [
         _limit("loop lag p99", "ms", lag_limit, _top(generator["lag_ms"]), why_lag),

@@ -334,7 +334,12 @@ class Rig:
     def close(self) -> None:
         """Write what is left."""
         self._own.kill()
-        self.recorder.note(kind="words", at_ns=monotonic_ns(), learned=self._workload.learned())
+        self.recorder.note(
+            kind="words",
+            at_ns=monotonic_ns(),
+            learned=self._workload.learned(),
+            by_kernel=self._client.watch.by_kernel,
+        )
         self.recorder.close()
         self._client.close()
         if self._witness is not None:

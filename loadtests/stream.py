@@ -1,10 +1,9 @@
-"""The load client: requests over HTTP/1.1, one event-loop watcher per connection.
+"""The load client: requests over HTTP/1.1, read by the event loop as their bytes come.
 
-Strategy: a connection is watched by one persistent io watcher whose plain callback reads once,
-takes the time as its first statement after the receive, and parses what came. The greenlet that
-waits for the answer is woken once, after the loop has served all sockets that were ready; so no
-answer's end delays another's time stamp. One timer looks, a few connections at a time, for what
-took too long.
+Strategy: ``Watch`` reads whatever connection has bytes, in a plain callback of the loop, and finds
+out when they came; they are parsed there and then. The greenlet that waits for the answer is woken
+once, after the loop has served all sockets that were ready; so no answer's end delays another's
+time stamp. One timer looks, a few connections at a time, for what took too long.
 
 Rules. ``sent_ns`` is taken right before the first byte is handed to the kernel: name look-up,
 connecting, the proxy's tunnel and TLS are in ``connect_ns``. A kept connection that closed before
@@ -30,12 +29,11 @@ from gateproof.sample import ErrorKind, Flag, Sample
 
 from .connect import Dialer, Proxy, Target, Tls
 from .framing import Broken, Response
+from .watch import READ_BYTES, Watch
 
 __all__ = ["Client", "Limits", "Request", "Target"]
 
-_READ: Final = 1
 _WRITE: Final = 2
-_READ_BYTES: Final = 64 * 1024
 _SWEEP_S: Final = 0.05  # so a limit may be passed by 50 ms; limits are seconds
 _SWEEP_LEAST: Final = 64  # connections looked at in one sweep; more in a twentieth of them
 _DONE_GRACE_NS: Final = 2 * 10**9  # how long a body may stay open after [DONE]
@@ -97,14 +95,13 @@ class _Connection:
     __slots__ = (
         "_answer",
         "_greenlet",
-        "_recv",
         "_sock",
         "_tls",
         "_wake",
-        "_watcher",
         "active_ns",
         "client",
         "closed",
+        "receive",
         "stream",
         "used",
     )
@@ -125,9 +122,8 @@ class _Connection:
         sock, self._tls = self.client.dialer.dial()
         self._sock = _raw_socket(fileno=sock.detach())
         self._sock.settimeout(0)
-        self._recv = self._sock.recv
-        self._watcher = self.client.loop.io(self._sock.fileno(), _READ)
-        self._watcher.start(self._readable if self._tls is None else self._readable_tls)
+        self.receive = self._sock.recvmsg
+        self.client.watch.add(self._sock, self)
         self.closed = False
 
     def exchange(self, request: bytes, answer: Reading) -> None:
@@ -189,63 +185,49 @@ class _Connection:
                     self.give_up(ErrorKind.RESET, str(error))
                 return
 
-    def _readable(self) -> None:
-        """Read once, take the time, parse: the hot path."""
-        try:
-            data = self._recv(_READ_BYTES)
-            at_ns = monotonic_ns()
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._ended(monotonic_ns(), str(error))
-            return
+    def received(self, data: bytes, at_ns: int) -> None:
+        """Take what one read brought: the hot path."""
         answer = self._answer
-        if not data or answer is None:
-            self._ended(at_ns, "")
-            return
-        self.active_ns = at_ns
-        if answer.feed(data, at_ns):
-            self._wake_up()
+        if self._tls is not None:
+            self._received_tls(data, at_ns)
+        elif data and answer is not None:
+            self.active_ns = at_ns
+            if answer.feed(data, at_ns):
+                self._wake_up()
+        else:
+            self.ended(at_ns, "")
 
-    def _readable_tls(self) -> None:
-        """Read once, take the time, decrypt and parse."""
-        try:
-            data = self._recv(_READ_BYTES)
-            at_ns = monotonic_ns()
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._ended(monotonic_ns(), str(error))
-            return
+    def _received_tls(self, data: bytes, at_ns: int) -> None:
+        """Decrypt and parse what one read brought."""
         answer, tls = self._answer, self._tls
         assert tls is not None
         if not data:
-            self._ended(at_ns, "")
+            self.ended(at_ns, "")
             return
         self.active_ns = at_ns
         incoming, read = tls.incoming, tls.layer.read
         incoming.write(data)
         try:
-            while plain := read(_READ_BYTES):
+            while plain := read(READ_BYTES):
                 if answer is None:  # session tickets come without plain text: this is not one
-                    self._ended(at_ns, "")
+                    self.ended(at_ns, "")
                     return
                 if answer.feed(plain, at_ns):
                     self._wake_up()
                     return
                 if not incoming.pending and not tls.layer.pending():
                     return  # cheaper than to be told so by an exception
-            self._ended(at_ns, "")
+            self.ended(at_ns, "")
         except ssl.SSLWantReadError:
             if tls.outgoing.pending:
                 with contextlib.suppress(OSError):
                     self._sock.send(tls.outgoing.read())
         except ssl.SSLZeroReturnError:
-            self._ended(at_ns, "")
+            self.ended(at_ns, "")
         except ssl.SSLError as error:
             self.give_up(ErrorKind.TLS, str(error))
 
-    def _ended(self, at_ns: int, reset: str) -> None:
+    def ended(self, at_ns: int, reset: str) -> None:
         """Take the end of the connection, orderly or (with words) not."""
         answer = self._answer
         self.close()
@@ -293,8 +275,7 @@ class _Connection:
         """Close; the exchange that is under way, if any, is not told."""
         if not self.closed:
             self.closed = True
-            self._watcher.stop()
-            self._watcher.close()
+            self.client.watch.remove(self._sock)
             self._sock.close()
 
 
@@ -319,6 +300,7 @@ class Client:
         """How many exchanges were under way at once, at most."""
         self.outputs = 0
         """How many events with output came, of all answers."""
+        self.watch = Watch(self.loop)
         self.dialer = Dialer(target, proxy, ca_file=ca_file, timeout_s=self.limits.connect_s)
         self._absolute = b""  # what makes a request's target absolute, for a proxy
         self._proxy_line = b""
@@ -419,6 +401,7 @@ class Client:
 
     def _sweep(self) -> None:
         """Look at the next few exchanges: all within a second, few enough to delay none."""
+        self.watch.tune()
         now_ns = monotonic_ns()
         for _ in range(min(max(_SWEEP_LEAST, len(self.active) // 20), len(self.active))):
             connection = next(self._round, None)
@@ -436,3 +419,4 @@ class Client:
         for connection in self._idle:
             connection.close()
         self._idle.clear()
+        self.watch.close()
