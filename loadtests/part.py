@@ -44,15 +44,23 @@ class Part:
         build: Callable[[LoadPlan, Share, Path | None, Mapping[str, Any]], None],
         prepare: Callable[[], None],
         go: Callable[[int], None],
+        finish: Callable[[], None],
     ) -> None:
         self._runner = environment.runner
         self._build = build
         self._prepare = prepare
         self._go = go
+        self._finish = finish
         self._part: Mapping[str, Any] | None = None
         self._test = ""
         self._shipper: Shipper | None = None
-        register(environment, {"part": self._on_part, "clock": self._on_clock, "go": self._on_go})
+        handlers: dict[str, Callable[[Any], object]] = {
+            "part": self._on_part,
+            "clock": self._on_clock,
+            "go": self._on_go,
+            "end": self._on_end,
+        }
+        register(environment, handlers)
 
     def _on_part(self, msg: Any) -> None:
         """Take the share; it is taken up when Locust starts the test, a moment later."""
@@ -88,6 +96,11 @@ class Part:
             return
         self._shipper.start()
         gevent.spawn(self._go, msg.data["start_ns"] or 0)
+
+    def _on_end(self, msg: Any) -> None:
+        """Let the load end before its time, but in order."""
+        if self._shipper is not None and msg.data["test"] == self._test:
+            gevent.spawn(self._finish)
 
     def tell(self, row: Mapping[str, Any]) -> None:
         """Send a line of progress."""

@@ -158,9 +158,9 @@ class Rig:
                 self._own.spawn(self._visit, place)
         if self.plan.duration_s is not None:
             ends_ns = self._start_ns + round(self.plan.duration_s * 1e9)
-            gevent.spawn_later(max(ends_ns - monotonic_ns(), 0) / 1e9, self._finish)
+            gevent.spawn_later(max(ends_ns - monotonic_ns(), 0) / 1e9, self.finish)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """End the offered load, wait for what runs, and end the test."""
         if self._ending.is_set():
             return
@@ -276,7 +276,7 @@ class Rig:
             last = ERROR_SAYS[ErrorKind(answer.sample.error)]  # what it said may hold the key
             says = f"its first {_IN_VAIN} requests all failed, the last of them so: {last}"
             self.recorder.note(kind="in-vain", at_ns=monotonic_ns(), says=says)
-            gevent.spawn(self._finish)
+            gevent.spawn(self.finish)
 
     def _affords(self, meter: Meter) -> bool:
         """Count one more request, or end the load when it could pass the budget."""
@@ -286,7 +286,7 @@ class Rig:
         elif not self._ending.is_set():
             self.recorder.note(kind="budget", at_ns=monotonic_ns(), says=why)
             self.spent = True
-            gevent.spawn(self._finish)
+            gevent.spawn(self.finish)
             self._ending.wait()
         return not why
 

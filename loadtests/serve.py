@@ -114,12 +114,12 @@ def _start(environment: Any, **_: object) -> None:
     rig().start(end)
 
 
-def _stopping(**_: object) -> None:
+def _stopping(environment: Any, **_: object) -> None:
     """End the offered load."""
     for one in _running:
         one.stopping()
     for lead in _leading:
-        lead.stopping()
+        lead.stopping(drain=environment.web_ui is not None)
 
 
 def _stop(environment: Any, **_: object) -> None:
@@ -128,6 +128,7 @@ def _stop(environment: Any, **_: object) -> None:
         _running.pop().close()
     if is_part(environment):
         _parts[-1].done(early=True, status=0)
+        environment.stop_timeout = 0  # else Locust lets it pass before it begins another test
     for lead in _leading:
         lead.stop()
 
@@ -170,7 +171,7 @@ def _part(environment: Any) -> Part:
 
         running.begin(end, at_ns)
 
-    part = Part(environment, build, lambda: rig().prepare(), go)
+    part = Part(environment, build, lambda: rig().prepare(), go, lambda: rig().finish())
     return part
 
 

@@ -43,6 +43,7 @@ _SILENT_S: Final = 5.0  # a worker that ships nothing for so long is dead; it sh
 _READY_S: Final = 60.0  # to calibrate, on a busy machine
 _AFTER_S: Final = 15.0  # for the last answers and the last samples, beyond the plan's own drain
 _AHEAD_NS: Final = 300 * 10**6  # between the order to start and the start
+_ENDING_S: Final = 3.0  # for a worker's second calibration and its last samples
 _LOOKS: Final = 8  # at each clock before the start; the one with the shortest way counts
 _LOOK_S: Final = 0.02
 _LOOKING_S: Final = 2.0  # for the answers; a worker whose clock is unknown then starts at once
@@ -146,14 +147,30 @@ class Lead:
         self._write()
         gevent.spawn(self._watch, now_s)
 
-    def stopping(self) -> None:
-        """Take notice that somebody ends the test: workers may end before their time."""
+    def stopping(self, *, drain: bool) -> None:
+        """Take notice that somebody ends the test; workers may ``drain`` before Locust ends them.
+
+        Who looks at a page has the time for it; Ctrl-C elsewhere is to be quick.
+        """
+        if self._over:
+            return
         self._over = True
+        if not drain or not self._started_s:
+            return
+        living = [one for one in self._names if one not in self._dead]
+        for one in living:
+            self._runner.send_message("gateproof-end", {"test": self._test}, one)
+        ends_s = time.monotonic() + self._plan.drain_s + _ENDING_S
+        while time.monotonic() < ends_s and not all(one in self._done for one in living):
+            gevent.sleep(_LOOK_S)
 
     def stop(self) -> None:
-        """Take notice that the test is over; what workers still send is still written."""
-        self._over = True
-        self._write()
+        """Take notice that the test is over; what workers still send is still written.
+
+        Locust can say so of the test before, when this one has begun already: that is not heard.
+        """
+        if self._over:
+            self._write()
 
     def _watch(self, begun_s: float) -> None:
         """Look after the workers until all have done their part, or are dead."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -237,6 +240,67 @@ def test_hosts_need_not_agree_on_the_time(address: str, tmp_path: Path) -> None:
     assert got.goodput is not None
     assert got.goodput["n"] == 100 - got.requests["warm_up"]
     assert abs(time.time() - datetime.fromisoformat(got.started_at).timestamp()) < 600
+
+
+def test_the_page_begins_further_runs_of_two_processes(address: str, tmp_path: Path) -> None:
+    """Locust's page begins a second load and stops it: its samples are whole, and nobody died."""
+    port = 20_000 + secrets.randbelow(10_000)
+    samples = tmp_path / "samples"
+    at_port = ("127.0.0.1", "--master-port", port, "--master-bind-port", port)
+    master = _locust(
+        tmp_path / "master", "--processes", 2, "--autostart", "--web-host", "127.0.0.1",
+        "--web-port", 0, "--master-bind-host", "127.0.0.1", "--master-host", *at_port, "--progress",
+        "--scenario", "chat-steady", "--host", f"http://{address}/slow", "--samples", samples,
+        "-u", 2, "--seconds", 3, "--drain", 1, "--no-calibration",
+    )  # fmt: skip
+    log = tmp_path / "master" / "log"
+    try:
+        page = _until(lambda: re.search(r'{"page": "([^"]+)"}', log.read_text()))[1]
+        _until(lambda: _idle(page))
+        _page(page, "swarm", user_count=3, spawn_rate=3)
+        _until((samples / "run-2" / "samples.w1.bin").exists)
+        _page(page, "stop", method="POST")
+        _until(lambda: _idle(page))
+    finally:
+        master.send_signal(signal.SIGTERM)
+        master.wait(20)
+    first, second = measure_folder(samples), measure_folder(samples / "run-2")
+    died = [json.loads((at / "workers.json").read_text())["died"] for at in
+            (samples, samples / "run-2")]  # fmt: skip
+
+    assert (first.plan["users"], second.plan["users"]) == (2, 3)
+    assert (first.generator["workers"], second.generator["workers"]) == (2, 2)
+    assert first.requests["failed"] == second.requests["failed"] == 0
+    assert min(first.requests["answered"], second.requests["answered"]) > 0
+    assert second.window["to_s"] < first.window["to_s"] == pytest.approx(3, abs=0.5)  # stopped
+    assert second.requests["unfinished"] == 0  # what ran could end
+    assert died == [[], []]
+
+
+def _idle(address: str) -> bool:
+    """Tell whether a test is over, and both workers could begin another."""
+    shown = _page(address)
+    states = [worker["state"] for worker in shown["workers"]]
+    return (shown["state"], states) == ("stopped", ["ready", "ready"])
+
+
+def _page(address: str, path: str = "stats/requests", method: str = "GET", **form: object) -> Any:
+    """Ask Locust's page for what it shows, or to do something."""
+    data = urlencode(form).encode() if form else None
+    request = Request(address + path, data, method="POST" if form else method)
+    with urlopen(request, timeout=20) as answer:
+        return json.loads(answer.read())
+
+
+def _until(what: Callable[[], Any]) -> Any:
+    """Wait until something is so, and give it."""
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.05)
+    pytest.fail("it never came")
 
 
 def _clocks(samples: Path) -> dict[str, Any]:
