@@ -9,7 +9,9 @@ Rules. A level holds when the share of its requests inside all SLOs (goodput) is
 one, after a falling fit over all levels (``gateproof.falling``): goodput cannot truly rise with the
 load. The interval runs from the highest level that holds with 97.5 % probability to the lowest that
 breaks with as much; an end moves as far as the arrivals that speak for it came out slower or faster
-than asked. An end that no step supports is ``None``, never a guess. A step in which the generator
+than asked. A step is shorter than a day: where waiting surely grows in it, its level breaks, and
+the lower end moves down by as much as waiting may have grown in the steps that hold. An end that no
+step supports is ``None``, never a guess. A step in which the generator
 was the bottleneck is no evidence; when it happens twice at one level, the search stops there.
 It needs the standard library only, because the generator reads scenario files too.
 """
@@ -142,6 +144,8 @@ def next_step(search: Search, steps: Sequence[Step]) -> Ask | Stop:
     if halted is not None:
         return halted
     levels = levels_of(steps, search.goodput)
+    if len(steps) >= search.most_steps:
+        return _enough(search, levels)
     if not levels:
         return _ask(search, search.lowest, "the first level")
     holds, breaks = _bracket(levels, search.goodput)
@@ -184,11 +188,19 @@ def _halted(search: Search, steps: Sequence[Step]) -> Ask | Stop | None:
             return Stop("generator", steps[-1].limited)
         if not steps[-1].limited and not steps[-1].n:
             return Stop("steps", "a step had no request to judge: make the steps longer")
-    if len(steps) >= search.most_steps:
-        return Stop("steps", f"the most steps that it may make, {search.most_steps}, are made")
-    if steps and steps[-1].limited:
+    if steps and steps[-1].limited and len(steps) < search.most_steps:
         return _ask(search, steps[-1].level, "once more: the generator was late")
     return None
+
+
+def _enough(search: Search, levels: Sequence[Level]) -> Stop:
+    """End after the most steps: with a knee when a level holds and another one breaks.
+
+    More steps would only have made its interval narrower.
+    """
+    holds, breaks = _bracket(levels, search.goodput)
+    outcome = "steps" if holds is None or breaks is None else "found"
+    return Stop(outcome, f"the most steps that it may make, {search.most_steps}, are made")
 
 
 def _ask(search: Search, level: float, why: str) -> Ask:
@@ -280,14 +292,20 @@ def find_knee(search: Search, steps: Sequence[Step], stop: Stop) -> Knee:
     surely_not = [level for level in levels if level.holds <= 1 - need]
     low = high = None
     if surely:
-        low = surely[-1].level * min(_came(levels, surely[-1], holds), 1)
+        _, most = _growing(steps, surely[-1], holds)
+        low = surely[-1].level * min(_came(levels, surely[-1], holds) / (1 + most), 1)
     if surely_not:
         high = surely_not[0].level * max(_came(levels, breaks, surely_not[0]), 1)
     estimate = None
     if holds is not None and breaks is not None:
         # Where the fit crosses the wanted share, by ratio between the two levels.
         part = (holds.fitted - search.goodput) / (holds.fitted - breaks.fitted)
-        estimate = holds.level * (breaks.level / holds.level) ** part
+        grown, _ = _growing(steps, holds, holds)
+        estimate = holds.level * (breaks.level / holds.level) ** part / (1 + grown)
+        served = [one.served for one in steps if one.level == breaks.level and one.grows]
+        if served:  # what was carried there is a bound of its own
+            most = max(filter(None, served))
+            estimate = math.sqrt(holds.level * min(max(most, holds.level), breaks.level))
     outcome = stop.outcome if stop.outcome in _SAYS else "unfinished"
     says = _SAYS[outcome].format(
         estimate=_told(estimate),
@@ -344,6 +362,26 @@ def _came(levels: Sequence[Level], first: Level | None, last: Level | None) -> f
     speak = [level for level in levels if low <= level.level <= high]
     came = sum(level.offered / level.level * level.steps for level in speak)
     return came / sum(level.steps for level in speak)
+
+
+def _growing(steps: Sequence[Step], first: Level, last: Level | None) -> tuple[float, float]:
+    """Tell how fast waiting grew in the steps of these levels, and may have grown at most.
+
+    By so much less than what arrived was carried, although the SLO held for so short a time.
+    """
+    top = first.level if last is None else max(last.level, first.level)
+    found = [
+        step.growth
+        for step in steps
+        if step.growth is not None
+        and not (step.limited or step.grows)
+        and first.level <= step.level <= top
+    ]
+    if not found:
+        return 0.0, 0.0
+    mean = sum(slope for slope, _, _ in found) / len(found)
+    half = math.sqrt(sum(((high - low) / 2) ** 2 for _, low, high in found)) / len(found)
+    return max(mean, 0.0), max(mean + half, 0.0)
 
 
 def _answered(steps: Sequence[Step], level: float) -> float | None:

@@ -7,7 +7,8 @@ above. It is summed over a grid, level by level, so it needs no random numbers.
 
 Rules. Requests of one step are not independent witnesses: they meet the same queue and the same
 luck of arrivals. A step counts for no more than ``WITNESSES`` of them, and for fewer when its
-slices, or the steps of its level, differ more than chance explains.
+slices, or the steps of its level, differ more than chance explains. A step in which waiting surely
+grew without end speaks against its level, even if it was too short to pass the SLO.
 It needs the standard library only.
 """
 
@@ -23,6 +24,9 @@ __all__ = ["WITNESSES", "Level", "Step", "levels_of"]
 # request as a witness, intervals of nominally 95 % held the truth in 43-80 % of the searches, with
 # 20 a step in 68 % and more, with 9 in 94 % and more (tests/test_capacity.py measures it again).
 WITNESSES: Final = 9.0
+# Waiting that grows by less than a hundredth of a second a second is that of a level within 1 % of
+# the capacity, nearer than a search looks.
+_GROWS: Final = 0.01
 _CELLS: Final = 160  # of the grid; twice as many move no probability by 0.002
 
 
@@ -31,6 +35,7 @@ class Step:
     """One measurement of one level; ``slices`` are (good, n) of equal times within it, in order.
 
     ``offered`` is the level as it came out, since arrivals are random; 0 when that has no meaning.
+    ``growth`` is how fast waiting grew, as ``gateproof.growth`` gives it, where that can be told.
     ``limited`` says why the generator was the bottleneck; empty when it was not. ``figures`` are
     for the reader only: the search does not look at them.
     """
@@ -43,6 +48,7 @@ class Step:
     limited: str = ""
     seconds: float = 0.0
     folder: str = ""
+    growth: tuple[float, float, float] | None = None
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -51,12 +57,37 @@ class Step:
         known = {f.name for f in fields(cls)}
         given = {name: value for name, value in row.items() if name in known}
         given["slices"] = tuple((int(good), int(n)) for good, n in given.get("slices", ()))
+        growth = given.get("growth")
+        given["growth"] = None if growth is None else tuple(float(one) for one in growth)
         return cls(**given)
+
+    @property
+    def served(self) -> float | None:
+        """Tell at least what load was carried while waiting grew; None where it surely did not.
+
+        Of arrivals at a rate r, under which waiting grows by g a second, r / (1 + g) are served.
+        """
+        if self.growth is None or not self.offered or self.growth[1] <= _GROWS:
+            return None
+        return self.offered / (1 + self.growth[1])
+
+    @property
+    def grows(self) -> bool:
+        """Tell whether it is sure that a longer load of this level breaks, whatever this one did.
+
+        Waiting surely grew, and not for the luck of arrivals: less was served than the level.
+        """
+        return self.served is not None and self.served < self.level
+
+    @property
+    def kept(self) -> int:
+        """Give how many requests speak for the level: none where waiting grows without end."""
+        return 0 if self.grows else self.good
 
     @property
     def witnesses(self) -> float:
         """Tell how many independent requests the step is worth."""
-        slices = [(float(good), float(n)) for good, n in self.slices if n]
+        slices = [(float(good), float(n)) for good, n in self.slices if n and not self.grows]
         return min(self.n / _excess(slices), WITNESSES)
 
 
@@ -94,7 +125,7 @@ def levels_of(steps: Sequence[Step], wanted: float) -> tuple[Level, ...]:
             level,
             len(own),
             sum(step.n for step in own),
-            sum(step.good for step in own),
+            sum(step.kept for step in own),
             sum(step.offered or level for step in own) / len(own),
             _witnesses(own),
         )
@@ -112,7 +143,7 @@ def _witnesses(steps: Sequence[Step]) -> float:
 
     Steps that contradict each other show that their luck is that of whole steps.
     """
-    parts = [(step.good / step.n * step.witnesses, step.witnesses) for step in steps]
+    parts = [(step.kept / step.n * step.witnesses, step.witnesses) for step in steps]
     return sum(worth for _, worth in parts) / _excess(parts)
 
 

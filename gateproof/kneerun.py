@@ -5,8 +5,9 @@ Strategy: ``gateproof.capacity`` names each step; a step is a load run of its ow
 so a search that is stopped keeps what it found.
 
 Rules. A step is judged by its samples: a request that failed, or that had not ended when the drain
-did, is outside the SLOs. A step in which the generator was late is no evidence, whatever its
-requests say. All steps together keep one budget.
+did, is outside the SLOs; and by how fast waiting grew in it (``gateproof.growth``). A step in which
+the generator was late is no evidence, whatever its requests say. All steps together keep one
+budget.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gateproof.budget import Budget, budget_of
 from gateproof.capacity import (
@@ -34,6 +36,8 @@ from gateproof.capacity import (
 from gateproof.errors import TargetError, UsageError
 from gateproof.falling import Step
 from gateproof.goodput import cost, goodput, own_slos
+from gateproof.growth import growth_of
+from gateproof.latency import first_us
 from gateproof.loadrun import LoadRun, budget_spent, run_load
 from gateproof.measure import LoadSummary, read_generator
 from gateproof.plan import LoadPlan
@@ -45,7 +49,6 @@ SEARCH_FILE: Final = "search.json"
 _SCHEMA: Final = "gateproof.search/1"
 _SLICES: Final = 5
 _WARM_UP_SHARE: Final = 0.1  # of a step, in which its queue fills
-_DEVIATIONS: Final = 3.0  # beyond which a queue is said to grow
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +193,24 @@ def _step(run: LoadRun, search: Search, ask: Ask, summary: LoadSummary) -> Step:
         good=sum(good for good, _ in slices),
         slices=tuple(slices),
         offered=len(records) / ask.seconds if by_rate else 0.0,
+        growth=_growth(records, start_ns, edges) if by_rate else None,
         limited=_limited(summary),
         seconds=ask.seconds,
         folder=run.out_dir.name,
         figures=_figures(summary),
     )
+
+
+def _growth(
+    records: NDArray[np.void], start_ns: int, edges: NDArray[Any]
+) -> tuple[float, float, float] | None:
+    """Tell how fast waiting grew in a step: for the first output, or for answers in one piece."""
+    rows = records[(records["due_ns"] >= edges[0]) & (records["due_ns"] < edges[-1])]
+    first = first_us(rows)
+    came = np.where(first == NEVER, rows["end_us"], first)
+    seen = (rows["error"] == ErrorKind.NONE) & (came != NEVER)
+    wait_s = (rows["sent_ns"] - rows["due_ns"])[seen] / 1e9 + came[seen] / 1e6
+    return growth_of((rows["due_ns"][seen] - start_ns) / 1e9, wait_s)
 
 
 def _limited(summary: LoadSummary) -> str:
@@ -226,24 +242,8 @@ def _figures(summary: LoadSummary) -> dict[str, Any]:
         "tokens_per_s": summary.rates["tokens_per_s"],
         "failed": summary.requests["failed"],
         "unfinished": summary.requests["unfinished"],
-        "growing": _growing(summary),
         "lag_p99_ms": summary.generator["lag_ms"]["p99"],
     }
-
-
-def _growing(summary: LoadSummary) -> bool:
-    """Tell whether more came due in the window than was answered, by more than chance explains.
-
-    In a steady state both count the same; their difference varies about as the root of twice the
-    requests in flight.
-    """
-    due, answered = summary.rates["due_per_s"], summary.rates["answered_per_s"]
-    active = [float(count) for count in summary.series["active"]]
-    if due is None or answered is None or not active or summary.plan["arrivals"] == "closed":
-        return False
-    surplus = (due - answered) * float(summary.window["seconds"])
-    noise = (2 * max(min(active), 1.0)) ** 0.5
-    return bool(surplus > _DEVIATIONS * noise)
 
 
 def _rest(budget: Budget | None, run: LoadRun) -> Budget | None:
@@ -281,7 +281,13 @@ def _summary(
     answer = None if rate_per_s is None else replicas(search, knee, rate_per_s)
     headline = knee.says if answer is None else f"{knee.says} {answer.says}"
     rows = [
-        {**asdict(step), "share": step.good / step.n if step.n else None, "why": why}
+        {
+            **asdict(step),
+            "share": step.good / step.n if step.n else None,
+            "grows": step.grows,
+            "served": step.served,
+            "why": why,
+        }
         for step, why in zip(steps, whys, strict=True)
     ]
     return {
@@ -299,34 +305,26 @@ def _summary(
         "stopped": stop.why,
         "knee": knee.as_json(),
         "replicas": None if answer is None else asdict(answer),
-        "notes": _notes(search, steps, knee.low),
+        "notes": _notes(search, steps),
         "steps": json.loads(json.dumps(rows)),
     }
 
 
-def _notes(search: Search, steps: Sequence[Step], low: float | None) -> list[str]:
+def _notes(search: Search, steps: Sequence[Step]) -> list[str]:
     """Say what a reader must know beside the knee."""
-    held = sorted(
-        {
-            step.level
-            for step in steps
-            if step.figures.get("growing")
-            and not step.limited
-            and step.n
-            and step.good / step.n >= search.goodput
-        }
-    )
     notes = []
     if steps:
         shortest, longest = (pick(step.seconds for step in steps) for pick in (min, max))
         notes.append(
-            f"Steps lasted {shortest:g} to {longest:g} s; what a longer load does is not said."
+            f"Steps lasted {shortest:g} to {longest:g} s; that of a longer load is said as far as "
+            "waiting grew in them."
         )
-    if held and low is not None:
+    held = sorted({step.level for step in steps if _would_hold(search, step)})
+    if held:
         levels = ", ".join(f"{level:g}" for level in held)
         notes.append(
-            f"At {levels} {search.unit} the SLOs held, but requests came in faster than they were "
-            "answered: a longer step may break there. Make step_s longer to see it."
+            f"At {levels} {search.unit} the SLOs held to the end of a step, but waiting grew all "
+            "the while: a longer load breaks there, and so it is judged."
         )
     late = sum(bool(step.limited) for step in steps)
     if late:
@@ -335,6 +333,12 @@ def _notes(search: Search, steps: Sequence[Step], low: float | None) -> list[str
             "nothing."
         )
     return notes
+
+
+def _would_hold(search: Search, step: Step) -> bool:
+    """Tell whether only its growth speaks against a step."""
+    held = step.n > 0 and step.good / step.n >= search.goodput
+    return held and step.grows and not step.limited
 
 
 def _write(summary: Mapping[str, Any], path: Path) -> None:

@@ -130,6 +130,7 @@ def _row(serial: int, step: Mapping[str, Any], wanted: float | None) -> Row:
     figures, share = mapping(step.get("figures")), _number(step.get("share"))
     limited = str(step.get("limited") or "")
     broke = share is not None and wanted is not None and share < wanted
+    broke = broke or step.get("grows") is True
     offered = _number(step.get("offered"))
     cells = (
         str(serial),
@@ -143,8 +144,9 @@ def _row(serial: int, step: Mapping[str, Any], wanted: float | None) -> Row:
         _told(figures.get("answered_per_s")),
     )
     notes = [str(step.get("why") or "")]
-    if figures.get("growing") is True:
-        notes.append("more came than was answered")
+    served = _number(step.get("served"))
+    if step.get("grows") is True and served is not None:
+        notes.append(f"waiting grew all the while: at most {_told(served)} a second were served")
     for key, says in (("failed", "failed"), ("unfinished", "not ended")):
         if _number(figures.get(key)):
             notes.append(f"{_told(figures[key])} {says}")

@@ -12,9 +12,14 @@ import pytest
 from gateproof.capacity import Ask, Knee, Search, Stop, find_knee, next_step, parse_search, replicas
 from gateproof.errors import UsageError
 from gateproof.falling import Step, levels_of
+from gateproof.growth import growth_of
+from gateproof.loadfile import load_scenario
 
-Server = Callable[[float, float, random.Random], list[bool]]
-"""From rate, seconds and chance to whether each request was inside the SLOs, in order."""
+Answer = tuple[float, float, bool]
+"""When a request was due, how long it waited, in seconds, and whether it was inside the SLOs."""
+
+Server = Callable[[float, float, random.Random], list[Answer]]
+"""From rate, seconds and chance to the answers, in order of due."""
 
 SEARCH = Search()
 
@@ -22,15 +27,15 @@ SEARCH = Search()
 def queue(slots: int, service_s: float, slo_s: float) -> Server:
     """Serve random arrivals with so many slots; good is who waits no longer than the SLO."""
 
-    def serve(rate: float, seconds: float, chance: random.Random) -> list[bool]:
-        free, good = [0.0] * slots, []
+    def serve(rate: float, seconds: float, chance: random.Random) -> list[Answer]:
+        free, made = [0.0] * slots, []
         at_s = chance.expovariate(rate)
         while at_s < seconds:
             begins_s = max(heapq.heappop(free), at_s)
             heapq.heappush(free, begins_s + service_s)
-            good.append(begins_s - at_s <= slo_s)
+            made.append((at_s, begins_s - at_s, begins_s - at_s <= slo_s))
             at_s += chance.expovariate(rate)
-        return good
+        return made
 
     return serve
 
@@ -38,21 +43,25 @@ def queue(slots: int, service_s: float, slo_s: float) -> Server:
 def sloped(knee: float, width: float, noise: float = 0.0) -> Server:
     """Let goodput fall along a logistic curve through 95 % at the knee; each step has its luck."""
 
-    def serve(rate: float, seconds: float, chance: random.Random) -> list[bool]:
+    def serve(rate: float, seconds: float, chance: random.Random) -> list[Answer]:
         far = (math.log(rate / knee) + chance.gauss(0, noise)) / width - math.log(19)
         share = 1 / (1 + math.exp(min(far, 50)))
-        return [chance.random() < share for _ in range(round(rate * seconds))]
+        return [(at / rate, 0.1, chance.random() < share) for at in range(round(rate * seconds))]
 
     return serve
 
 
 def step_of(server: Server, level: float, seconds: float, chance: random.Random) -> Step:
-    """Make a step as a run would tell it."""
-    good = server(level, seconds, chance)
+    """Make a step as a run would tell it, without its first tenth."""
+    made = server(level, seconds, chance)
+    offered = len(made) / seconds
+    made = [one for one in made if one[0] >= 0.1 * seconds]
+    good = [inside for _, _, inside in made]
     cuts = [round(part * len(good) / 5) for part in range(6)]
     slices = [(sum(good[a:b]), b - a) for a, b in pairwise(cuts)]
-    offered = len(good) / seconds
-    return Step(level, len(good), sum(good), tuple(slices), offered, seconds=seconds)
+    growth = growth_of([due for due, _, _ in made], [wait for _, wait, _ in made])
+    n = len(good)
+    return Step(level, n, sum(good), tuple(slices), offered, seconds=seconds, growth=growth)
 
 
 def searched(server: Server, seed: int, search: Search = SEARCH) -> tuple[list[Step], Stop]:
@@ -70,36 +79,75 @@ def knee_of(server: Server, seed: int, search: Search = SEARCH) -> Knee:
 
 
 def true_knee(server: Server, low: float, high: float) -> float:
-    """Find by brute force where the mean goodput of such steps is 95 %."""
+    """Find by brute force where the goodput of a load of minutes is 95 %."""
     for _ in range(8):
         middle, chance = math.sqrt(low * high), random.Random(1)
-        good: list[bool] = []
-        for _ in range(200):
-            good += server(middle, SEARCH.seconds(middle), chance)
+        good = [one[2] for _ in range(4) for one in server(middle, 120, chance)]
         low, high = (middle, high) if sum(good) / len(good) >= 0.95 else (low, middle)
     return math.sqrt(low * high)
 
 
-# Measured with 200 seeds each: 0.98, 1.00, 1.00 and 0.96, where the interval is a nominal 95 %.
+BUNDLED = parse_search(load_scenario("ramp-to-knee").settings["search"], "ramp-to-knee")
+
+
+# Measured with 60 seeds each: 0.98 to 1.00 by either search, where the interval is a nominal 95 %;
+# the lower end is above the knee in at most one of 60. By goodput alone, without the growth of
+# waiting, it is in up to 22 of 60: a queue that has no end passes no SLO in three seconds.
+@pytest.mark.parametrize("search", [SEARCH, BUNDLED], ids=["usual", "bundled"])
 @pytest.mark.parametrize(
     "server",
     [
         pytest.param(queue(8, 0.2, 0.3), id="eight slots"),
-        pytest.param(queue(20, 0.5, 0.2), id="twenty slots"),
+        pytest.param(queue(8, 0.178, 0.45), id="a patient SLO"),
+        pytest.param(queue(2, 0.05, 0.45), id="two slots"),
         pytest.param(sloped(40, 0.08), id="a slope"),
         pytest.param(sloped(40, 0.02, 0.1), id="luck of whole steps"),
     ],
 )
-def test_the_interval_holds_the_true_knee(server: Server) -> None:
-    """Over many seeds the interval holds the knee in at least nine searches of ten."""
+def test_the_interval_holds_the_true_knee(server: Server, search: Search) -> None:
+    """Over many seeds the interval holds the knee of a long load in nine searches of ten."""
     truth = true_knee(server, 20, 60)
-    found = [knee_of(server, seed) for seed in range(50)]
+    found = [knee_of(server, seed, search) for seed in range(20)]
     hits = [(knee.low or 0) <= truth <= (knee.high or math.inf) for knee in found]
-    safe = [(knee.low or 0) * SEARCH.headroom <= truth for knee in found]
+    over = [(knee.low or 0) > truth for knee in found]
+    safe = [(knee.low or 0) * search.headroom <= truth for knee in found]
 
-    assert sum(hits) >= 45
-    assert sum(safe) == 50
-    assert sorted((k.high or 1e3) / (k.low or 1) for k in found)[25] < 2
+    assert sum(hits) >= 18
+    assert sum(over) <= 2
+    assert sum(safe) == 20
+    assert sorted((k.high or 1e3) / (k.low or 1) for k in found)[10] < 2
+
+
+def test_a_search_takes_at_most_a_minute() -> None:
+    """The bundled search puts less than 45 s of load on: each step costs about a second more."""
+    for seed in range(20):
+        steps, stop = searched(queue(8, 0.178, 0.45), seed, BUNDLED)
+
+        assert stop.outcome == "found"
+        assert sum(step.seconds for step in steps) + len(steps) * 1.3 < 55
+
+
+def test_a_step_whose_waiting_grows_breaks() -> None:
+    """A level beyond the capacity breaks, and says what was served, although all SLOs hold."""
+    even: list[Answer] = [(k / 44, k / 40 - k / 44, True) for k in range(130)]
+    growth = growth_of([due for due, _, _ in even], [wait for _, wait, _ in even])
+    step = Step(44, 130, 130, ((26, 26),) * 5, 44.0, growth=growth)
+
+    assert growth == pytest.approx((0.1, 0.1, 0.1), abs=1e-6)
+    assert (step.grows, step.kept, step.served) == (True, 0, pytest.approx(40, rel=1e-3))
+    level = levels_of([Step(32, 100, 100, growth=(0, 0, 0)), step], 0.95)[1]
+    assert level.holds < 0.025
+    # Not when it is for the luck of arrivals: as much as the level was served.
+    assert not replace(step, offered=48.5).grows
+    assert growth_of([1.0] * 29, [1.0] * 29) is None
+
+
+def test_growth_that_is_not_sure_lowers_the_lower_end() -> None:
+    """The lower end goes down by what waiting may have grown in the steps that held."""
+    held = [Step(40, 500, 500, offered=40.0, growth=(0.04, -0.02, 0.10))] * 9
+    knee = find_knee(SEARCH, [*held, *[Step(44, 500, 100, offered=44.0)] * 4], Stop("found", ""))
+
+    assert knee.low == pytest.approx(40 / 1.06)
 
 
 def test_a_sharp_knee_is_found_in_few_steps() -> None:
@@ -208,6 +256,15 @@ def test_a_search_ends_after_its_most_steps() -> None:
     assert "The highest level that held so far is 16 requests/s" in knee.says
 
 
+def test_enough_steps_around_a_knee_have_found_it() -> None:
+    """When a level holds and another one breaks, the most steps end a search with a knee."""
+    search = replace(SEARCH, most_steps=6)
+    steps, stop = searched(sloped(40, 0.01), 1, search)
+
+    assert stop == Stop("found", "the most steps that it may make, 6, are made")
+    assert "with 95% confidence between" in find_knee(search, steps, stop).says
+
+
 def test_a_step_without_requests_ends_the_search() -> None:
     """Nothing can be learnt from a step in which no request was judged."""
     stop = next_step(SEARCH, [Step(4, 0, 0)])
@@ -257,8 +314,10 @@ def test_an_interval_end_moves_to_what_really_came() -> None:
 def test_steps_come_back_from_json() -> None:
     """A step is read from its JSON form, without what this version does not know."""
     row = {"level": 4.0, "n": 10, "good": 9, "slices": [[4, 5], [5, 5]], "later": 1}
+    grown = {**row, "growth": [0.1, 0, 0.2]}
 
     assert Step.of(row) == Step(4.0, 10, 9, ((4, 5), (5, 5)))
+    assert Step.of(grown).growth == (0.1, 0.0, 0.2)
 
 
 @pytest.mark.parametrize(

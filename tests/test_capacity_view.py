@@ -14,14 +14,24 @@ STEPS = [
     Step(8, 60, 60, seconds=3, figures={"ttft_p50_ms": 50.0, "ttft_p95_ms": 60.0}),
     Step(16, 60, 60, limited="late sends p99 is 9 ms", seconds=3),
     Step(16, 60, 60, offered=15.0, seconds=3, figures={"ttft_p50_ms": 80.0, "failed": 2}),
-    Step(32, 90, 9, seconds=3, figures={"ttft_p50_ms": 900.0, "growing": True}),
-]
+    Step(32, 90, 9, offered=32.0, seconds=3, figures={"ttft_p50_ms": 900.0},
+         growth=(0.3, 0.25, 0.4)),
+]  # fmt: skip
 
 
 def summary() -> dict[str, Any]:
     """Give what a search of four steps writes."""
     knee = find_knee(SEARCH, STEPS, Stop("found", "it was"))
-    steps = [{**asdict(step), "share": step.good / step.n, "why": "upwards"} for step in STEPS]
+    steps = [
+        {
+            **asdict(step),
+            "share": step.good / step.n,
+            "grows": step.grows,
+            "served": step.served,
+            "why": "upwards",
+        }
+        for step in STEPS
+    ]
     return {
         "outcome": "found",
         "unit": "requests/s",
@@ -46,7 +56,9 @@ def test_a_search_is_told_in_full() -> None:
     assert [row.tone for row in got.rows] == ["", "dim", "", "bad"]
     assert "no evidence, the generator was late: late sends" in got.rows[1].note
     assert got.rows[2].note == "upwards; 2 failed"
-    assert got.rows[3].note == "upwards; more came than was answered"
+    assert (
+        got.rows[3].note == "upwards; waiting grew all the while: at most 25.6 a second were served"
+    )
     assert got.rows[2].cells[:7] == ("3", "16", "15", "3", "60", "60", "100.0%")
     assert [chart.title for chart in got.charts] == [
         "TTFT against offered load",

@@ -54,6 +54,7 @@ LAYERS = (
         "gateproof.spread",
         "gateproof.timeline",
         "gateproof.drift",
+        "gateproof.growth",
         "gateproof.goodput",
         "gateproof.evidence",
         "gateproof.trust",
