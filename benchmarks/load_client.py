@@ -213,7 +213,7 @@ def peers(bench: Bench, names: list[str], streams: int) -> None:
                 begun = monotonic_ns()
                 seconds = bench.ramp_s + bench.seconds
                 asked = load_peers.Asked(
-                    f"{url}/{PACED}", streams, bench.ramp_s, seconds, Path(folder)
+                    f"{url}/{PACED}", streams, bench.ramp_s, seconds, Path(folder) / "run"
                 )
                 left = load_peers.run_peer(name, asked)
                 took_s = (monotonic_ns() - begun) / 1e9
