@@ -3,6 +3,7 @@
     python benchmarks/load_client.py                      all parts, medians of five runs: an hour
     python benchmarks/load_client.py --part accuracy      one part
     python benchmarks/load_client.py --peers aiperf,locust   beside other tools as well
+    python benchmarks/load_client.py --peers guidellm,inference-perf   (6 GB, and 0.8 GB)
     python benchmarks/load_client.py --smoke              a quarter of a minute: it works
 
 Ours is the whole generator, started as ``gateproof load`` starts it: Locust, the client, samples on
@@ -50,7 +51,8 @@ from gateproof.loadrun import LoadRun, run_load
 from gateproof.plan import LoadPlan, Stage
 from gateproof.sample import ErrorKind, read_samples
 
-PACED: Final = "ttft=200/itl=20/tokens=64"
+TOKENS: Final = 64
+PACED: Final = f"ttft=200/itl=20/tokens={TOKENS}"
 NO_DELAY: Final = "ttft=0/itl=0/spread=0/tokens=64"
 SHORT: Final = "ttft=20/itl=2/tokens=16"
 MS: Final = 1e6
@@ -92,6 +94,15 @@ def noise_ms(seconds: float = 0.5) -> float:
     return float(np.percentile(late, 99))
 
 
+def notes(folder: Path) -> list[Row]:
+    """Read what the generator noted: its start, its seconds, its stop."""
+    return [
+        json.loads(line)
+        for path in folder.glob("generator.*.jsonl")
+        for line in path.read_text("utf-8").splitlines()
+    ]
+
+
 def ours(url: str, plan: Mapping[str, Any], folder: Path) -> Seen:
     """Load with gateproof."""
     given: dict[str, Any] = {"scenario": "benchmark", "arrivals": "closed", "drain_s": 3.0}
@@ -99,15 +110,11 @@ def ours(url: str, plan: Mapping[str, Any], folder: Path) -> Seen:
     summary = run_load(LoadRun(plan, folder, calibrate=False))
     if summary.requests["failed"]:
         print(f"    {summary.requests['failed']} failed: {summary.errors[:2]}")
-    notes = [
-        json.loads(line)
-        for path in folder.glob("generator.*.jsonl")
-        for line in path.read_text().splitlines()
-    ]
+    rows = notes(folder)
     start_ns, end_ns = (
-        next(row["at_ns"] for row in notes if row["kind"] == kind) for kind in ("start", "stop")
+        next(row["at_ns"] for row in rows if row["kind"] == kind) for kind in ("start", "stop")
     )
-    ticks = [row for row in notes if row["kind"] == "tick"]
+    ticks = [row for row in rows if row["kind"] == "tick"]
     inside = [row for row in ticks if row["at_ns"] <= end_ns + 10**7]
     ticks = inside if len(inside) > 1 else ticks  # a run of less than a second
     samples = read_samples(folder)
@@ -200,29 +207,40 @@ def pair(bench: Bench, part: str, script: str, streams: int, *, first: int | Non
 
 def peers(bench: Bench, names: list[str], streams: int) -> None:
     """Measure other generators as ours and the bare client were; they may use all processors."""
-    tools = {"aiperf": load_peers.aiperf, "locust": load_peers.usual_locust}
     for _ in range(bench.repeats):
         for name in names:
             with tempfile.TemporaryDirectory() as folder, responder(apart=False) as url:
                 begun = monotonic_ns()
-                entries, cpu_s = tools[name](
-                    f"{url}/{PACED}", streams, bench.ramp_s + bench.seconds, Path(folder)
+                seconds = bench.ramp_s + bench.seconds
+                asked = load_peers.Asked(
+                    f"{url}/{PACED}", streams, bench.ramp_s, seconds, Path(folder) / "run"
                 )
+                left = load_peers.run_peer(name, asked)
                 took_s = (monotonic_ns() - begun) / 1e9
                 log = list(read_log(fetch_log(url)))
             true = {entry.number: entry for entry in log}
             order = [entry.number for entry in sorted(log, key=lambda entry: entry.read_ns)]
-            later = {number: entries[number] for number in order[streams:] if number in entries}
-            sends = [at for number in later for at in true[number].sends]
+            later = {n: left.entries[n] for n in order[streams:] if n in left.entries}
             if not later:
-                print(f"  {name} left no record of {streams} streams in {took_s:.0f} s")
+                print(
+                    f"  {name} left no record of {streams} streams in {took_s:.0f} s: {left.said}"
+                )
                 continue
-            seconds = (max(sends) - min(sends)) / 1e9
-            seen = Seen(later, len(later), cpu_s, 0.0, seconds)
-            row = compare(seen, true, -1)
-            if name == "aiperf":  # its first token is not on the responder's clock
-                row |= dict.fromkeys([key for key in row if key.startswith(("first", "stamp"))])
-            row |= {"rss_mb": None, "took_s": round(took_s, 1), "noise_ms": round(noise_ms(), 3)}
+            # What was sent in the time of these: some tools keep no token's time.
+            ends = (
+                min(true[number].read_ns for number in later),
+                max(true[number].sends[-1] for number in later),
+            )
+            sends = np.concatenate([np.asarray(entry.sends[:TOKENS]) for entry in log])
+            chunks = int(((sends >= ends[0]) & (sends <= ends[1])).sum())
+            lasted_s = (ends[1] - ends[0]) / 1e9
+            cpu_s = float(np.diff(np.interp(ends, *np.transpose(left.used)))[0])
+            row = compare(Seen(later, len(later), cpu_s, left.memory_mb, lasted_s), true, -1)
+            row["chunks_per_s"] = round(chunks / lasted_s)
+            row["cpu_s_per_100k"] = round(cpu_s / chunks * 1e5, 3)
+            blind = load_peers.PEERS[name].unlike
+            row |= dict.fromkeys([key for key in row if blind and key.startswith(blind)])
+            row |= {"took_s": round(took_s, 1), "noise_ms": round(noise_ms(), 3)}
             bench.add(f"accuracy-{streams}", name, row)
 
 
@@ -257,8 +275,7 @@ def start_up(bench: Bench) -> None:
 
 
 def million(bench: Bench, requests: int) -> None:
-    """Make a long run of short answers: how memory goes, and what a request leaves."""
-    seconds = requests / 4500
+    """Make so many short requests: how memory goes, and what one leaves beside its token stamps."""
     with tempfile.TemporaryDirectory() as name, responder("--no-log") as url:
         folder = Path(name)
         plan = LoadPlan(
@@ -267,33 +284,33 @@ def million(bench: Bench, requests: int) -> None:
             f"{url}/ttft=0/itl=0/spread=0/tokens=2/v1",
             "responder",
             users=50,
-            duration_s=seconds,
+            duration_s=max(requests / 1000, 10.0),  # the budget ends it, at several times the pace
+            budget={"requests": requests},
         )
-        run_load(LoadRun(plan, folder, calibrate=False))
-        count = len(read_samples(folder).records)
-        ticks = [
-            row["rss_kb"]
-            for path in folder.glob("generator.*.jsonl")
-            for row in map(json.loads, path.read_text().splitlines())
-            if row["kind"] == "tick"
-        ]
+        summary = run_load(LoadRun(plan, folder, calibrate=False))
+        rows = notes(folder)
         size = sum(
             path.stat().st_size
-            for path in folder.iterdir()
-            if not path.name.startswith(("stamps.", "load.json"))
+            for path in folder.rglob("*")
+            if path.is_file() and not path.name.startswith(("stamps.", "load.json"))
         )
-    tenth = max(len(ticks) // 10, 1)
-    bench.add(
-        "million",
-        "gateproof",
-        {
-            "requests": count,
-            "requests_per_s": round(count / seconds),
-            "rss_mb_after_a_tenth": round(statistics.median(ticks[tenth : 2 * tenth]) / 1024, 1),
-            "rss_mb_at_the_end": round(statistics.median(ticks[-tenth:]) / 1024, 1),
-            "bytes_a_request": round(size / max(count, 1), 1),
-        },
+    start_ns, end_ns = (
+        next(row["at_ns"] for row in rows if row["kind"] == kind) for kind in ("start", "stop")
     )
+    ticks = [row["rss_kb"] for row in rows if row["kind"] == "tick"]
+    tenth = max(len(ticks) // 10, 1)
+    made = summary.requests["answered"] + summary.requests["failed"]
+    row: Row = {
+        "requests": made,
+        "failed": summary.requests["failed"],
+        "seconds": round((end_ns - start_ns) / 1e9, 1),
+        "requests_per_s": round(made / (end_ns - start_ns) * 1e9),
+        "rss_mb_after_a_tenth": round(statistics.median(ticks[tenth : 2 * tenth]) / 1024, 1),
+        "rss_mb_at_the_end": round(statistics.median(ticks[-tenth:]) / 1024, 1),
+        "bytes_a_request": round(size / max(made, 1), 1),
+    }
+    row["rss_grown_mb"] = round(row["rss_mb_at_the_end"] - row["rss_mb_after_a_tenth"], 1)
+    bench.add("million", "gateproof", row)
 
 
 def certificate(folder: Path) -> str:
@@ -322,11 +339,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each run")
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the part million")
-    parser.add_argument("--peers", default="", help="aiperf, locust: beside accuracy")
+    parser.add_argument(
+        "--peers", default="", help=", ".join(load_peers.PEERS) + ": beside accuracy"
+    )
     parser.add_argument("--write", type=Path, help="keep the result as Markdown")
     parser.add_argument("--smoke", action="store_true", help="only show that it works")
     options = parser.parse_args()
     chosen = options.part or [part for part in parts if part != "million"]
+    names = [name for name in options.peers.split(",") if name]
+    load_peers.prepare(names)
     bench = Bench(options.repeats, options.seconds)
     streams, ladder, rate = options.streams.split(","), options.ladder.split(","), 400.0
     if options.smoke:
@@ -337,8 +358,8 @@ def main() -> None:
         bench.certificate = certificate(Path(folder)) if "tls" in chosen else ""
         for count in streams if "accuracy" in chosen else ():
             pair(bench, f"accuracy-{count}", SHORT if options.smoke else PACED, int(count))
-            if options.peers:
-                peers(bench, options.peers.split(","), int(count))
+            if names:
+                peers(bench, names, int(count))
         for count in ladder if "ladder" in chosen else ():
             pair(bench, f"ladder-{count}", PACED, int(count))
         if "no-delay" in chosen:

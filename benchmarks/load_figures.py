@@ -52,6 +52,7 @@ BARS: Final[tuple[tuple[str, str, float, str], ...]] = (
     ("open-poisson", "sent_ms_p99", 1.0, "at most"),
     ("start-up", "first_request_s", 0.5, "at most"),
     ("million", "bytes_a_request", 100.0, "at most"),
+    ("million", "rss_grown_mb", 2.0, "at most"),  # after the first tenth; pages come and go
 )
 
 

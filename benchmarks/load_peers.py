@@ -1,11 +1,22 @@
 """Other load generators, each in an environment of its own, for ``load_client.py --peers``.
 
-AIPerf gives a record per request, with the id that it sends as X-Request-Id, by which the responder
-knows the request. Its gaps are of its own clock; the time of its first token is not on the
-responder's, so only TTFT and gaps can be compared. Where it does not end by itself it is ended, its
-records so far count, and its CPU time is only a part. The usual Locust script stamps as ours does.
+What each leaves of a request, and how that is joined with the responder's log:
 
-Environments are made once, in ``.envs``, from the package registry that pip is set up for.
+- The usual Locust script stamps as ours does, and writes the same form.
+- AIPerf's record has the X-Request-Id by which the responder knows the request. Its gaps are of its
+  own clock, and its TTFT is on none: only TTFT and gaps can be compared.
+- GuideLLM is given prompts with numbers in them and repeats them in its report. It keeps the first
+  and the last token's time and no gap, on the wall clock: TTFT and the first token are compared.
+- inference-perf is given such prompts as well, and keeps the time of each token on the responder's
+  clock: all is compared. It declares Python 3.12 and runs on 3.11, so pip is told to let it.
+
+CPU time is of all processes between the first request and the last token, without start and
+evaluation, which these tools spend seconds on; memory is the most that all of them had together,
+pages that they share counted once. Both are looked at each half second.
+
+Environments are made once, in ``.envs``, from the package registry that pip is set up for; what one
+costs is said before. A tool that does not end by itself is ended: its records so far count.
+One that leaves none is started once more.
 """
 
 # ruff: noqa: INP001  # a script, not a package
@@ -13,108 +24,226 @@ Environments are made once, in ``.envs``, from the package registry that pip is 
 import contextlib
 import json
 import os
-import resource
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import monotonic_ns
 from typing import Any, Final
 
 from gateproof.loadtests.responder import Entry, read_log
 
-__all__ = ["AIPERF", "LOCUST", "aiperf", "usual_locust"]
+__all__ = ["PEERS", "Watched", "prepare", "run_peer"]
 
-AIPERF: Final = "aiperf==0.13.0"
-LOCUST: Final = "locust==2.47.0"
-_STOP_S: Final = 30.0  # AIPerf's services were seen to need 10 s to begin, and not to end
+_LOOK_S: Final = 0.5
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_MARK: Final = re.compile(r"gp-00000000-(\d{10})")
+_PROMPT: Final = "[gp-00000000-{:010d}] Write a short story."
 
 
-def _environment(name: str, requirement: str) -> Path:
-    """Make an environment, unless it is there, and give its folder of commands."""
-    folder = Path(__file__).resolve().parent.parent / ".envs" / f"bench-{name}"
-    ready = folder / f".ready-{requirement}"
-    if not ready.exists():
-        print(f"  making an environment for {requirement} …", flush=True)  # noqa: T201  # it tells
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)  # noqa: S603  # ours
-        command = [str(folder / "bin" / "pip"), "install", "-q", requirement]
-        subprocess.run(command, check=True)  # noqa: S603  # a fixed name
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One run that a tool is asked for; ``folder`` is its own."""
+
+    url: str  # with the script, without /v1
+    streams: int
+    ramp_s: float
+    seconds: float  # with the ramp
+    folder: Path
+
+    @property
+    def requests(self) -> int:
+        """How many requests fill the time, where a tool counts them: an answer takes 1.5 s."""
+        return max(round(self.streams * self.seconds / 1.5), 2 * self.streams)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A tool: what to install, what that costs, how to start it, how to read what it leaves."""
+
+    requirement: str
+    size_gb: float  # on the disk, measured
+    install_s: int  # as measured on two cores
+    command: Callable[[Asked, Path], list[str]]  # of its environment's folder of commands
+    entries: Callable[[Asked], Iterable[Entry]]
+    unlike: tuple[str, ...] = ()  # beginnings of figures that its records cannot tell
+    newer_python: bool = False  # it declares one that it does not need
+    lead_s: float = 60.0  # to begin, and to evaluate: GuideLLM was seen to need 30 s when busy
+
+
+@dataclass(slots=True)
+class Watched:
+    """What a run left: entries by number, CPU seconds over time, memory, its last words."""
+
+    entries: dict[int, Entry]
+    used: list[tuple[int, float]]
+    memory_mb: float
+    said: str
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Adds up the processes of one session as long as they live."""
+
+    session: int
+    cpu_s: dict[int, float] = field(default_factory=dict)
+    used: list[tuple[int, float]] = field(default_factory=list)
+    memory_mb: float = 0.0
+
+    def look(self) -> None:
+        """Look at all processes of the session once."""
+        memory_kb = 0
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                parts = (path / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+                if int(parts[3]) == self.session:  # 11, 12: user and system time
+                    self.cpu_s[int(path.name)] = (int(parts[11]) + int(parts[12])) / _TICKS
+                    text = (path / "smaps_rollup").read_text("ascii")
+                    memory_kb += int(text.split("\nPss:", 1)[1].split(None, 1)[0])
+        self.used.append((monotonic_ns(), sum(self.cpu_s.values())))
+        self.memory_mb = max(self.memory_mb, memory_kb / 1024)
+
+
+def _folder(name: str) -> Path:
+    """Give the folder of a tool's environment."""
+    return Path(__file__).resolve().parent.parent / ".envs" / f"bench-{name}"
+
+
+def prepare(names: Sequence[str]) -> None:
+    """Make the environments of tools, unless they are there; SystemExit when that cannot be."""
+    wrong = [name for name in names if name not in PEERS]
+    if wrong:
+        raise SystemExit(f"No other tool is named {wrong[0]!r}: give one of {', '.join(PEERS)}.")
+    for name in names:
+        peer, folder = PEERS[name], _folder(name)
+        ready = folder / f".ready-{peer.requirement}"
+        if ready.exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        costs = f"{peer.size_gb:g} GB in {folder}, {peer.install_s} s or more"
+        free_gb = shutil.disk_usage(folder).free / 1e9
+        if free_gb < 2 * peer.size_gb + 1:  # what is downloaded lies beside it for a while
+            raise SystemExit(f"{peer.requirement} takes {costs}; only {free_gb:.1f} GB are free.")
+        print(f"  making an environment for {peer.requirement}: {costs} …", flush=True)  # noqa: T201  # it tells
+        try:
+            _install(folder, peer)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise SystemExit(f"{peer.requirement} could not be installed: {error}") from None
         ready.touch()
-    return folder / "bin"
 
 
-def _cpu_s() -> float:
-    """Give the CPU seconds of all children that have ended, and of theirs."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _install(folder: Path, peer: Peer) -> None:
+    """Install a tool from the registry that pip is set up for."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)  # noqa: S603  # ours
+    pip = [str(folder / "bin" / "pip"), "install", "-q"]
+    wanted = [peer.requirement]
+    if peer.newer_python:
+        command = [*pip, "--ignore-requires-python", "--no-deps", peer.requirement]
+        subprocess.run(command, check=True)  # noqa: S603  # a fixed name
+        name = peer.requirement.partition("==")[0]
+        ask = f"import importlib.metadata as m; print(*m.requires({name!r}), sep='\\n')"
+        told = subprocess.run(  # noqa: S603  # its own list of what it needs
+            [str(folder / "bin" / "python"), "-c", ask], check=True, capture_output=True, text=True
+        )
+        wanted = [line for line in told.stdout.splitlines() if "extra ==" not in line]
+    subprocess.run([*pip, *wanted], check=True)  # noqa: S603  # a fixed name, and what it needs
 
 
-def _run(command: list[str], seconds: float, **options: Any) -> None:
-    """Run a command with all its children, and end them when they do not end by themselves.
+def run_peer(name: str, asked: Asked) -> Watched:
+    """Let a tool make a run, and give what it left; it is ended when it does not end by itself.
+
+    GuideLLM was seen to stand still before its first request in two starts of five, and then to
+    leave nothing: such a start is made again, once.
+    """
+    asked.folder.mkdir()
+    left = _run(name, asked)
+    if not left.entries:
+        again = replace(asked, folder=asked.folder.with_name("again"))
+        again.folder.mkdir()
+        left = _run(name, again)
+    return left
+
+
+def _run(name: str, asked: Asked) -> Watched:
+    """Start a tool once.
 
     Never before all else (``chrt -f``): services that wait busily for each other never end so.
     """
+    peer, said = PEERS[name], asked.folder / "said.txt"
+    command = peer.command(asked, _folder(name) / "bin")
     if os.sched_getscheduler(0) != os.SCHED_OTHER:
         command = ["chrt", "--other", "0", *command]
-    with subprocess.Popen(  # noqa: S603  # fixed commands
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        **options,
-    ) as process:
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    alone = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(asked.folder / "hf")} if name != "aiperf" else {}
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | alone
+    env |= {"TIMES": str(asked.folder / "times.bin")}
+    with (
+        said.open("wb") as file,
+        subprocess.Popen(  # noqa: S603  # fixed commands
+            command,
+            cwd=asked.folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process,
+    ):
+        watch = _Watch(process.pid)
+        end = time.monotonic() + asked.seconds + peer.lead_s
+        while process.poll() is None and time.monotonic() < end:
+            watch.look()
+            time.sleep(_LOOK_S)
+        with contextlib.suppress(ProcessLookupError):  # services that outlived it as well
+            os.killpg(process.pid, signal.SIGKILL)
+    entries = {entry.number: entry for entry in peer.entries(asked)}
+    words = said.read_text("utf-8", "replace").strip()[-300:]
+    return Watched(entries, watch.used, watch.memory_mb, words)
 
 
-def usual_locust(
-    url: str, streams: int, seconds: float, folder: Path
-) -> tuple[dict[int, Entry], float]:
-    """Load with the usual Locust script; give its entries and CPU seconds."""
-    commands = _environment("locust", LOCUST)
-    before_s = _cpu_s()
-    script, times = Path(__file__).with_name("usual_locust.py"), folder / "times.bin"
-    options = ["--headless", "--only-summary", "-u", str(streams), "-r", str(streams / 1.5)]
-    options += ["-t", f"{max(round(seconds), 1)}s", "--host", f"{url}/v1/", "--loglevel", "ERROR"]
-    command = [str(commands / "locust"), "-f", str(script), *options]
-    _run(command, seconds + _STOP_S, cwd=folder, env=os.environ | {"TIMES": str(times)})
-    entries = {entry.number: entry for entry in read_log(times.read_bytes())}
-    return entries, _cpu_s() - before_s
+def _locust(asked: Asked, commands: Path) -> list[str]:
+    """Write the command of the usual Locust script."""
+    script, rate = Path(__file__).with_name("usual_locust.py"), asked.streams / asked.ramp_s
+    options = ["--headless", "--only-summary", "-u", str(asked.streams), "-r", str(rate)]
+    options += ["-t", f"{max(round(asked.seconds), 1)}s", "--host", f"{asked.url}/v1/"]
+    return [str(commands / "locust"), "-f", str(script), *options, "--loglevel", "ERROR"]
 
 
-def aiperf(url: str, streams: int, seconds: float, folder: Path) -> tuple[dict[int, Entry], float]:
-    """Load with AIPerf; its entries begin at 0 ns, since its times are not on our clock."""
-    commands = _environment("aiperf", AIPERF)
-    before_s = _cpu_s()
-    (folder / "tokenizer").mkdir()
-    _write_tokenizer(folder / "tokenizer")
-    count = max(round(streams * seconds / 1.5), 2 * streams)
+def _locust_entries(asked: Asked) -> Iterable[Entry]:
+    """Read what the usual Locust script wrote."""
+    path = asked.folder / "times.bin"
+    return read_log(path.read_bytes()) if path.exists() else ()
+
+
+def _aiperf(asked: Asked, commands: Path) -> list[str]:
+    """Write the command of AIPerf."""
     options = {
         "--model": "m",
-        "--url": url,
+        "--url": asked.url,
         "--endpoint-type": "chat",
-        "--concurrency": streams,
-        "--request-count": count,
-        "--tokenizer": folder / "tokenizer",
+        "--concurrency": asked.streams,
+        "--concurrency-ramp-duration": asked.ramp_s,
+        "--request-count": asked.requests,
+        "--tokenizer": _tokenizer(asked.folder),
         "--ui": "none",
         "--export-level": "records",
-        "--artifact-dir": folder / "out",
+        "--artifact-dir": asked.folder / "out",
         "--isl": 40,
         "--osl": 64,
     }
     flags = ["--streaming", "--use-server-token-count", "--no-gpu-telemetry", "--no-server-metrics"]
     named = [str(part) for pair in options.items() for part in pair]
-    command = [str(commands / "aiperf"), "profile", *named, *flags]
-    _run(command, seconds + _STOP_S, cwd=folder)
-    return dict(_records(folder / "out" / "profile_export.jsonl")), _cpu_s() - before_s
+    return [str(commands / "aiperf"), "profile", *named, *flags]
 
 
-def _records(path: Path) -> Iterator[tuple[int, Entry]]:
-    """Read AIPerf's records; a torn last line is left out."""
+def _aiperf_entries(asked: Asked) -> Iterator[Entry]:
+    """Read AIPerf's records, each from 0 ns; a torn last line is left out."""
+    path = asked.folder / "out" / "profile_export.jsonl"
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError, KeyError):
             row = json.loads(line)
@@ -125,11 +254,93 @@ def _records(path: Path) -> Iterator[tuple[int, Entry]]:
             for gap_ms in metrics["inter_chunk_latency"]["value"]:
                 at_ns += gap_ms * 1e6
                 times.append(round(at_ns))
-            yield number, Entry(number, 0, times)
+            yield Entry(number, 0, times)
 
 
-def _write_tokenizer(folder: Path) -> None:
-    """Write a tokenizer of words, so that nothing is fetched from anywhere."""
+def _guidellm(asked: Asked, commands: Path) -> list[str]:
+    """Write the command of GuideLLM, and its prompts."""
+    rows = ({"prompt": _PROMPT.format(number)} for number in range(asked.requests))
+    prompts = _write_rows(asked.folder / "prompts.jsonl", rows)
+    # Its times are of the wall clock; by how much that is ahead of the responder's is kept.
+    ahead_ns = time.time_ns() - monotonic_ns()
+    (asked.folder / "ahead_ns").write_text(str(ahead_ns), "ascii")
+    options = {
+        "--backend": f"kind=openai_http,target={asked.url},model=m,validate_backend=false",
+        "--profile": f"kind=concurrent,streams={asked.streams},rampup_duration={asked.ramp_s}",
+        "--constraint": f"kind=max_requests,count={asked.requests}",
+        "--data": f"kind=json_file,path={prompts}",
+        "--output": f"kind=json,path={asked.folder / 'out.json'}",
+    }
+    named = [part for pair in options.items() for part in pair]
+    return [str(commands / "guidellm"), "run", *named, "--disable-console"]
+
+
+def _guidellm_entries(asked: Asked) -> Iterator[Entry]:
+    """Read GuideLLM's report: when a request was begun, and its first token."""
+    path = asked.folder / "out.json"
+    if not path.exists():
+        return
+    ahead_ns = int((asked.folder / "ahead_ns").read_text("ascii"))
+    for run in json.loads(path.read_bytes())["benchmarks"]:
+        for row in run["requests"]["successful"]:
+            mark, times = _MARK.search(row["request_args"] or ""), row["info"]["timings"]
+            if mark and times["first_token_iteration"]:
+                begun, first = (
+                    round(times[name] * 1e9) - ahead_ns
+                    for name in ("request_start", "first_token_iteration")
+                )
+                yield Entry(int(mark[1]), begun, array("q", [first]))
+
+
+def _inference_perf(asked: Asked, commands: Path) -> list[str]:
+    """Write the command of inference-perf, its configuration and its prompts."""
+    said = [{"from": "human", "value": ""}, {"from": "gpt", "value": "Yes."}]
+    rows = (
+        {"conversations": [said[0] | {"value": _PROMPT.format(number)}, said[1]]}
+        for number in range(asked.requests + 1)  # it leaves the first one out
+    )
+    prompts = _write_rows(asked.folder / "prompts.json", rows)
+    stage = {"num_requests": asked.requests, "concurrency_level": asked.streams}
+    fields = {"response": False, "response_chunks": False}
+    config = {
+        "api": {"type": "chat", "streaming": True},
+        "data": {"type": "shareGPT", "path": prompts},
+        "load": {
+            "type": "concurrent",
+            "stages": [stage],
+            "worker_max_tcp_connections": 2 * asked.streams,
+        },
+        "server": {"type": "vllm", "model_name": "m", "base_url": asked.url},
+        "tokenizer": {"pretrained_model_name_or_path": _tokenizer(asked.folder)},
+        "report": {"request_lifecycle": {"per_request": True, "per_request_fields": fields}},
+        "storage": {"local_storage": {"path": str(asked.folder / "out")}},
+    }
+    path = asked.folder / "config.yml"
+    path.write_text(json.dumps(config), "utf-8")  # JSON is YAML
+    return [str(commands / "inference-perf"), "-c", str(path)]
+
+
+def _inference_perf_entries(asked: Asked) -> Iterator[Entry]:
+    """Read inference-perf's requests: its clock, ``perf_counter``, is the responder's on Linux."""
+    path = asked.folder / "out" / "per_request_lifecycle_metrics.json"
+    for row in json.loads(path.read_bytes()) if path.exists() else ():
+        mark = _MARK.search(row["request"] or "")
+        times = ((row["info"] or {}).get("response_metrics") or {}).get("chunk_times")
+        if mark and times:
+            sends = array("q", [round(at * 1e9) for at in times])
+            yield Entry(int(mark[1]), round(row["start_time"] * 1e9), sends)
+
+
+def _write_rows(path: Path, rows: Iterable[object]) -> str:
+    """Write a row of JSON a line, and give the path."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return str(path)
+
+
+def _tokenizer(parent: Path) -> str:
+    """Write a tokenizer of words, so that nothing is fetched from anywhere; give its folder."""
+    folder = parent / "tokenizer"
+    folder.mkdir()
     words = {"[UNK]": 0, "[EOS]": 1} | {f"word{number}": number + 2 for number in range(1000)}
     special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     added = [
@@ -139,9 +350,37 @@ def _write_tokenizer(folder: Path) -> None:
     ]
     model = {"type": "WordLevel", "vocab": words, "unk_token": "[UNK]"}
     parts = ("truncation", "padding", "normalizer", "post_processor", "decoder")
-    whole = dict.fromkeys(parts) | {"version": "1.0", "added_tokens": added, "model": model}
+    whole: dict[str, Any] = dict.fromkeys(parts)
+    whole |= {"version": "1.0", "added_tokens": added, "model": model}
     whole |= {"pre_tokenizer": {"type": "WhitespaceSplit"}}
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
     about |= {"eos_token": "[EOS]", "bos_token": "[EOS]"}
     (folder / "tokenizer.json").write_text(json.dumps(whole), "utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(about), "utf-8")
+    return str(folder)
+
+
+PEERS: Final[dict[str, Peer]] = {
+    "aiperf": Peer(
+        "aiperf==0.13.0",
+        1.2,
+        50,
+        _aiperf,
+        _aiperf_entries,
+        unlike=("first", "stamp"),
+        lead_s=30.0,  # it was seen not to end
+    ),
+    "locust": Peer("locust==2.47.0", 0.1, 10, _locust, _locust_entries),
+    "guidellm": Peer(
+        "guidellm==0.8.1", 6.0, 130, _guidellm, _guidellm_entries, unlike=("stamp", "itl")
+    ),
+    "inference-perf": Peer(
+        "inference-perf==0.7.0",
+        0.8,
+        60,
+        _inference_perf,
+        _inference_perf_entries,
+        newer_python=True,
+    ),
+}
+"""The other tools, by the name that ``--peers`` gives them."""

@@ -1,7 +1,8 @@
 """Puts small loads on base URLs and records them as a run does, in a process for gevent.
 
 The arguments are a folder and JSON: name -> [base URL, users, requests of each, patient].
-With no users the load is open: so many arrivals at 200/s, at most 20 at a time.
+With no users the load is open: so many arrivals at 200/s, at most 20 at a time, unless more JSON
+says otherwise: ``rate_per_s``, ``cap``. With ``in_turn`` there, each load waits for the one before.
 """
 
 import json
@@ -24,7 +25,7 @@ from gateproof.plan import LoadPlan  # noqa: E402
 from gateproof.sample import Flag, Sample  # noqa: E402
 from gateproof.work import Work  # noqa: E402
 
-RATE_PER_S, CAP = 200.0, 20
+OPTIONS = {"rate_per_s": 200.0, "cap": 20, "in_turn": False}
 
 
 class Load:
@@ -37,7 +38,7 @@ class Load:
             target=url,
             model="m",
             users=None if is_open else 1,
-            rate_per_s=RATE_PER_S if is_open else None,
+            rate_per_s=OPTIONS["rate_per_s"] if is_open else None,
         )
         self.client = Client(url)
         self.recorder = Recorder(plan, folder / name, lambda **_: None, titles=["chat"])
@@ -69,14 +70,14 @@ class Load:
 
         def offsets() -> Iterator[tuple[int, None]]:
             for number in range(times):
-                yield round(number * 1e9 / RATE_PER_S), None
+                yield round(number * 1e9 / OPTIONS["rate_per_s"]), None
 
         def begin(due_ns: int, delayed: bool, _lengths: object) -> None:  # noqa: FBT001  # as a greenlet
             self.ask(Sample(due_ns=due_ns, flags=int(Flag.DELAYED) if delayed else 0))
             if self.recorder.started == times and arrivals.running == 1:
                 arrivals.stop()
 
-        arrivals = Arrivals(offsets(), begin, lambda _due_ns: None, cap=CAP)
+        arrivals = Arrivals(offsets(), begin, lambda _due_ns: None, cap=int(OPTIONS["cap"]))
         arrivals.run()
 
     def run(self, users: int, times: int, *, patient: bool) -> None:
@@ -92,8 +93,11 @@ class Load:
 
 if __name__ == "__main__":
     folder, asked = Path(sys.argv[1]), json.loads(sys.argv[2])
+    OPTIONS |= json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     running = []
     for name, (url, users, times, patient) in asked.items():
         load = Load(folder, name, url, is_open=not users)
         running.append(gevent.spawn(load.run, users, times, patient=patient))
+        if OPTIONS["in_turn"]:
+            running[-1].join()
     gevent.joinall(running, raise_error=True)

@@ -1,16 +1,20 @@
 """A scripted liar for the load client: each path is a behaviour, played by the clock.
 
 Times are a quarter of those at which the behaviours are usually tried: the first content comes 80
-ms after the request, the next each 8 ms, 24 tokens in all.
+ms after the request, the next each 8 ms, 24 tokens in all. When each event with output could be
+read by the other side, by the monotonic clock, is kept by path and by the request's number.
 """
 
 import asyncio
 import contextlib
 import json
+import re
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from time import monotonic_ns
 
 TTFT_MS, ITL_MS, TOKENS = 80.0, 8.0, 24
 FREEZE_MS = (500.0, 1000.0)  # after the first request of that path
@@ -104,17 +108,40 @@ SCRIPTS: dict[str, Callable[[], Script]] = {
     "limited": lambda: [(5.0, _delta(content="a")), *_tail(6.0, tokens=1)],
     "freeze": lambda: [(5.0, _delta(content="a")), *_tail(10.0, tokens=1)],
 }
+SPLIT_ANYWHERE = {"anywhere": "\n", "anywhere-crlf": "\r\n"}
+"""Paths where the head, each chunk and the end are cut in two: at the request's number, modulo."""
+
+_OUTPUT = re.compile(rb'"(?:reasoning_)?content": "[^"]')
+_MARK = re.compile(rb"gp-[0-9a-f]{8}-([0-9]{10})")
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _FIFTH = b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops"
 _SLOW = b"HTTP/1.1 429 Slow\r\nRetry-After: %.3f\r\nContent-Length: 2\r\n\r\n{}"
 
 
-class Stage:
-    """Plays the scripts, and counts what it played: ``counts[path, status]``."""
+@cache
+def _script(name: str) -> list[tuple[float, bytes, bool]]:
+    """Give a path's script: when in ms, what, and whether that holds output."""
+    end = SPLIT_ANYWHERE.get(name)
+    steps = _plain(end) if end else SCRIPTS[name]()
+    return [(at_ms, data, _OUTPUT.search(data) is not None) for at_ms, data in steps]
 
-    def __init__(self) -> None:
+
+class Stage:
+    """Plays the scripts, and counts what it played: ``counts[path, status]``.
+
+    ``ready_ns[path, number]`` are the times at which each event with output was there to be read;
+    ``cuts[path, length]`` the places at which writes of that length were cut. With ``at_once`` no
+    answer of a path begins before so many requests of it are there; but for freeze and limiter.
+    """
+
+    def __init__(self, limit: int = LIMIT, at_once: int = 1) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.ready_ns: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+        self.cuts: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
         self._begun: dict[str, float] = {}
+        self._limit = limit
+        self._at_once = at_once
+        self._all_there: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -122,52 +149,81 @@ class Stage:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-                await reader.readexactly(length)
-                if not await self._play(head.split()[1].decode().split("/")[1], writer):
+                mark = _MARK.search(await reader.readexactly(length))
+                number = int(mark[1]) if mark else -1
+                if not await self._play(head.split()[1].decode().split("/")[1], number, writer):
                     break
         writer.close()
 
-    async def _play(self, name: str, writer: asyncio.StreamWriter) -> bool:
+    async def _play(self, name: str, number: int, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; True when the connection goes on."""
         loop = asyncio.get_running_loop()
+        self.counts["asked", name] += 1
+        place = self.counts["asked", name]
+        if name not in {"freeze", "limited"}:
+            if place == self._at_once:
+                self._all_there[name].set()
+            await self._all_there[name].wait()
         start = loop.time()
         begun = self._begun.setdefault(name, start)
-        refused = self._refusal(name, (start - begun) * 1000)
+        refused = self._refusal(name, place, (start - begun) * 1000)
         if refused:
             self.counts[name, refused.split()[1].decode()] += 1
             writer.write(refused)
             return True
         self.counts[name, "200"] += 1
-        writer.write(_HEAD)
-        for at_ms, data in SCRIPTS[name]():
+        await self._write(name, number, _HEAD, writer)
+        for at_ms, text, output in _script(name):
+            data = text.replace(b'"prompt_tokens": 9', b'"prompt_tokens": %d' % (number + 1000))
             when = start + at_ms / 1000
             if name == "freeze" and FREEZE_MS[0] <= (when - begun) * 1000 < FREEZE_MS[1]:
                 when = begun + FREEZE_MS[1] / 1000
             await asyncio.sleep(when - loop.time())
-            writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+            chunk = b"%x\r\n%b\r\n" % (len(data), data)
+            ready_ns = await self._write(name, number, chunk, writer)
+            if output:
+                self.ready_ns[name, number].append(ready_ns)
         if name == "cut":
             return False
-        writer.write(b"0\r\n\r\n")
+        await self._write(name, number, b"0\r\n\r\n", writer)
         return True
 
-    def _refusal(self, name: str, at_ms: float) -> bytes:
-        """Give the answer that refuses a request, if it is to be refused."""
-        self.counts["asked", name] += 1
-        if name == "fifth" and self.counts["asked", name] % 5 == 0:
+    async def _write(
+        self, name: str, number: int, data: bytes, writer: asyncio.StreamWriter
+    ) -> int:
+        """Write, in two parts where the path is of that kind; give when its event is there."""
+        at_ns = monotonic_ns()
+        if name not in SPLIT_ANYWHERE or not number % len(data):
+            writer.write(data)
+            return at_ns
+        place = number % len(data)
+        self.cuts[name, len(data)].add(place)
+        writer.write(data[:place])
+        await asyncio.sleep(0.002)
+        # Behind the event's blank line is the chunk's line end; a CR is such a line by itself.
+        whole = len(data) - 1 - len(SPLIT_ANYWHERE[name])
+        if place < whole:
+            at_ns = monotonic_ns()
+        writer.write(data[place:])
+        return at_ns
+
+    def _refusal(self, name: str, place: int, at_ms: float) -> bytes:
+        """Give the answer that refuses a path's request ``place``, if it is to be refused."""
+        if name == "fifth" and place % 5 == 0:
             return _FIFTH
         if name != "limited":
             return b""
         window, since_ms = divmod(at_ms, RETRY_MS)
         self.counts["window", str(int(window))] += 1
-        if self.counts["window", str(int(window))] <= LIMIT:
+        if self.counts["window", str(int(window))] <= self._limit:
             return b""
         return _SLOW % ((RETRY_MS - since_ms) / 1000)
 
 
 @contextmanager
-def stage() -> Iterator[tuple[str, Stage]]:
+def stage(limit: int = LIMIT, at_once: int = 1) -> Iterator[tuple[str, Stage]]:
     """Serve on a port of loopback; give its base and the stage."""
-    loop, played = asyncio.new_event_loop(), Stage()
+    loop, played = asyncio.new_event_loop(), Stage(limit, at_once)
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
