@@ -46,22 +46,20 @@ class EventReader:
 
     def feed(self, data: bytes, at_ns: int) -> None:
         """Take the next bytes of the body, which came at ``at_ns``."""
-        if not self._held:
-            line, _, rest = data.partition(b"\n")
-            if rest == b"\n" and line[:6] == b"data: " and b"\r" not in line:
+        if data[:6] == b"data: " and data[-2:] == b"\n\n" and not self._held and b"\r" not in data:
+            if data.find(b"\n") == len(data) - 2:  # one whole event of one line
                 self._begun = True
                 self._cr = False
-                self._on_event(b"", line[6:], at_ns)
+                self._on_event(b"", data[6:-2], at_ns)
                 return
-            if data[:6] == b"data: " and data[-2:] == b"\n\n" and b"\r" not in data:
-                blocks = data[6:-2].split(b"\n\ndata: ")
-                if data.count(b"\n") == 2 * len(blocks):  # whole events of one such line each
-                    self._begun = True
-                    self._cr = False
-                    on_event = self._on_event
-                    for block in blocks:
-                        on_event(b"", block, at_ns)
-                    return
+            blocks = data[6:-2].split(b"\n\ndata: ")
+            if data.count(b"\n") == 2 * len(blocks):  # whole events of one such line each
+                self._begun = True
+                self._cr = False
+                on_event = self._on_event
+                for block in blocks:
+                    on_event(b"", block, at_ns)
+                return
         self._general(data, at_ns)
 
     def _general(self, data: bytes, at_ns: int) -> None:

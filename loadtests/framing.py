@@ -176,16 +176,16 @@ class Response:
     def _chunked(self, data: bytes, at_ns: int) -> None:
         """Take the bytes of a chunked body; the data in a read is handed on at once."""
         if not self._left and not self._held:  # the most usual read is one whole chunk
-            line, _, rest = data.partition(b"\n")
-            size = _sizes.get(line)
+            place = data.find(b"\n")
+            size = _sizes.get(data[:place])
             if (
                 size
-                and len(rest) == size + 2
-                and rest[size:] == b"\r\n"
+                and len(data) == place + size + 3
+                and data[-2:] == b"\r\n"
                 and size <= self._body_left
             ):
                 self._body_left -= size
-                self._body(rest[:size], at_ns)
+                self._body(data[place + 1 : -2], at_ns)
                 return
         parts: list[bytes] = []
         try:

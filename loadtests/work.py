@@ -100,20 +100,24 @@ class _Made:
         self.ratio = Ratio(frame_bytes(work), work.tokens_per_word)
         self.want_usage = _wants_usage(work, usage=usage)
 
-    def gaps(self, seed: int, number: int, ring: Ring, prompt: int, output: int) -> dict[Any, Any]:
-        """Draw what fills the gaps of a request."""
+    def gaps(
+        self, seed: int, number: int, ring: Ring, prompt: int, output: int
+    ) -> tuple[dict[bytes, bytes], int]:
+        """Draw what fills the gaps of a request; give how many words that is as well."""
         words = self.ratio.words(prompt)
         place = share_of(seed, number, _PLACE)
         filled = {b"count": b"%d" % output}
+        total = self.prefix_words + words
         if self.work.kind.startswith("tools"):
             copy = max(output - _TOOL_FRAME, 1) if self.output else _TOOL_COPY
             filled[b"copy"] = ring.piece(share_of(seed, number, _COPY), copy)
             words = max(words - copy, 1)
+            total = self.prefix_words + words + copy
         filled[b"text"] = ring.piece(place, words)
         if self.prefixes:
             which = int(share_of(seed, number, _PREFIX) * len(self.prefixes))
             filled[b"prefix"] = self.prefixes[which]
-        return filled
+        return filled, total
 
 
 class Workload:
@@ -204,13 +208,10 @@ class Workload:
         else:
             prompt, output = (min(max(length, 1), LONGEST) for length in lengths)
         reference = canary(seed, number)
-        gaps = made.gaps(seed, number, self._ring, prompt, output)
+        gaps, words = made.gaps(seed, number, self._ring, prompt, output)
         gaps[b"ref"] = reference.encode()
         turn = made.template.turn(gaps)
         gaps[b"turns"] = history + turn
-        words = made.prefix_words + gaps[b"text"].count(b" ") + 1
-        if b"copy" in gaps:
-            words += gaps[b"copy"].count(b" ") + 1
         batch = made.work.batch
         if batch > 1:
             gaps[b"batch"] = self._batch(made, number, gaps, words)
