@@ -8,7 +8,8 @@
 
 Ours is the whole generator, started as ``gateproof load`` starts it: Locust, the client, samples on
 the disk. It loads the responder of ``loadtests/responder.py``, which logs when it really sent each
-token, by turns with a bare asyncio client that parses the same events (``raw_client.py``). Client
+token, by turns with a bare asyncio client that parses the same events (``raw_client.py``) and with
+one that parses nothing (``floor_client.py``: what so many reads cost in Python at all). Client
 and responder share one clock, and requests are joined by the number in their prompts, so that
 
 - TTFT error is the client's TTFT less the responder's (first token sent, less request read);
@@ -44,7 +45,7 @@ import load_peers
 import numpy as np
 from gateproof.loadtests.calibrate import fetch_log, running_responder
 from gateproof.loadtests.responder import Entry, read_log
-from load_figures import Bench, Row, markdown
+from load_figures import BARE, FLOOR, Bench, Row, markdown
 from numpy.typing import NDArray
 
 from gateproof.loadrun import LoadRun, run_load
@@ -132,9 +133,9 @@ def ours(url: str, plan: Mapping[str, Any], folder: Path) -> Seen:
     return Seen(entries, answered, share * seconds, summary.generator["rss_mb"], seconds)
 
 
-def raw(url: str, streams: int, bench: Bench, folder: Path) -> Seen:
-    """Load with the bare client."""
-    script, out = str(Path(__file__).with_name("raw_client.py")), folder / "raw.bin"
+def raw(url: str, streams: int, bench: Bench, folder: Path, name: str = "raw_client.py") -> Seen:
+    """Load with the bare client, or with another script that takes and writes the same."""
+    script, out = str(Path(__file__).with_name(name)), folder / "raw.bin"
     seconds = bench.ramp_s + bench.seconds
     times = [str(bench.ramp_s), str(seconds)]
     done = subprocess.run(  # noqa: S603  # our own script
@@ -191,8 +192,10 @@ def pair(bench: Bench, part: str, script: str, streams: int, *, first: int | Non
     closed = {"stages": stages, "duration_s": bench.ramp_s + bench.seconds, "drain_s": 0.0}
     clients: dict[str, Callable[[str, Path], Seen]] = {
         "gateproof": lambda url, folder: ours(url, closed, folder),
-        "bare asyncio": lambda url, folder: raw(url, streams, bench, folder),
+        BARE: lambda url, folder: raw(url, streams, bench, folder),
     }
+    if script == PACED and not tls:
+        clients[FLOOR] = lambda url, folder: raw(url, streams, bench, folder, "floor_client.py")
     for _ in range(bench.repeats):
         for name, client in clients.items():
             with (

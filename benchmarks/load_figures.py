@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["BARS", "Bench", "Row", "markdown"]
+__all__ = ["BARE", "BARS", "FLOOR", "Bench", "Row", "markdown"]
 
 Row = dict[str, Any]
+
+BARE: Final = "bare asyncio"
+FLOOR: Final = "floor"
+_OWN: Final = frozenset({"gateproof", BARE, FLOOR})
 
 
 @dataclass(slots=True)
@@ -71,16 +75,14 @@ def bars(bench: Bench) -> list[tuple[str, str, str, str, str]]:
             )
     rows += beside(bench)
     for part in sorted({part for part, _ in bench.rows}):
-        own, bare = (
-            bench.median(part, client, "cpu_s_per_100k") for client in ("gateproof", "bare asyncio")
-        )
-        if own == own and bare == bare:  # noqa: PLR0124  # nan
-            shown = f"{own:g} beside {bare:g} of the bare client"
-            rows.append((part, "cpu_s_per_100k", "-", shown, f"{own / max(bare, 1e-3):.2f}"))
+        own = bench.median(part, "gateproof", "cpu_s_per_100k")
+        for other, named in ((BARE, "the bare client"), (FLOOR, "the client that parses nothing")):
+            cost = bench.median(part, other, "cpu_s_per_100k")
+            if own == own and cost == cost:  # noqa: PLR0124  # nan
+                shown = f"{own:g} beside {cost:g} of {named}"
+                rows.append((part, "cpu_s_per_100k", "-", shown, f"{own / max(cost, 1e-3):.2f}"))
     for part in sorted({part for part, _ in bench.rows}):
-        both = [
-            bench.median(part, client, "itl_ms_p99") for client in ("gateproof", "bare asyncio")
-        ]
+        both = [bench.median(part, client, "itl_ms_p99") for client in ("gateproof", BARE)]
         if all(value == value for value in both):  # noqa: PLR0124  # nan
             ratio = both[0] / max(both[1], 1e-3)
             missed = " missed" * (ratio > 2)
@@ -117,7 +119,7 @@ def beside(bench: Bench) -> list[tuple[str, str, str, str, str]]:
     """Give how many times as large the errors and the cost of other tools are."""
     rows = []
     for part, client in bench.rows:
-        if client in {"gateproof", "bare asyncio"}:
+        if client in _OWN:
             continue
         for name in ("ttft_ms_p50", "ttft_ms_p99", "itl_ms_p99", "cpu_s_per_100k"):
             own, other = (bench.median(part, one, name) for one in ("gateproof", client))
@@ -177,8 +179,8 @@ def _priority(bench: Bench) -> list[str]:
     """Say who ran before all other work of the machine, and who did not."""
     if os.sched_getscheduler(0) == os.SCHED_OTHER:
         return []
-    said = ["Generator, bare client and responder ran before all other work of this machine."]
-    if any(client not in {"gateproof", "bare asyncio"} for _, client in bench.rows):
+    said = ["Generator, bare clients and responder ran before all other work of this machine."]
+    if any(client not in _OWN for _, client in bench.rows):
         said.append(
             "Other tools cannot (their services wait busily for each other) and did not: where "
             "the machine had other work, that is in their figures."
