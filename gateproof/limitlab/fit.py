@@ -9,9 +9,10 @@ any window that holds is refuted, and stays so whatever comes later.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
-from gateproof.limitlab.models import ALGORITHMS, Bounds, Event, Variant, bounds, compress, free_at
+from gateproof.limitlab.models import PLAIN, Bounds, Event, Variant, bounds, compress, free_at
 
 __all__ = ["Fit", "brackets", "fit"]
 
@@ -23,7 +24,11 @@ _ZOOM_POINTS: Final = 7
 _EDGE_STEPS: Final = 10
 _HALVINGS: Final = 34
 _BEST: Final = 3
+_PHASE_HALVINGS: Final = 14
+# Where in the time in which a limit let go a window may have ended; others on it say more.
+_SHARES: Final = (0.5, 0.02, 0.15, 0.3, 0.7, 0.85, 0.98)
 _PER_WINDOW: Final = 400  # rushes are joined to so many parts of the time that was watched
+_ALIGNED_COUNTER: Final = Variant("sliding-counter", "aligned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,11 @@ class Fit:
     def window_s(self) -> float:
         """Return the window: for a bucket, the time in which it fills from empty."""
         return self.best_s * self.limit if self.is_bucket else self.best_s
+
+    @property
+    def least_s(self) -> float:
+        """Return the shortest window that agrees."""
+        return self.low_s * self.limit if self.is_bucket else self.low_s
 
     @property
     def is_bucket(self) -> bool:
@@ -95,7 +105,7 @@ def brackets(events: Sequence[Event]) -> list[tuple[float, float]]:
 
 def fit(
     events: Sequence[Event],
-    variants: Sequence[Variant] = ALGORITHMS,
+    variants: Sequence[Variant] = PLAIN,
     *,
     shortest_s: float = 1e-3,
     longest_s: float = 1e5,
@@ -173,7 +183,7 @@ class _Search:
         over = [self._bounds(window_s) for window_s in (low_s, best_s, high_s)]
         least = min(one.low for one in over)
         most = max(one.high for one in over)
-        reach = Bounds(least, most, 0, limits.leeway)
+        reach = Bounds(least, most)
         phases = [self._at(window_s)[1] for window_s in (low_s, best_s, high_s)]
         return Fit(
             self._variant, low_s, high_s, best_s, phases[1], limits, reach, tuple(phases)
@@ -234,13 +244,58 @@ class _Search:
         """Return the limits that agree with a window, and where its windows then begin."""
         got = self._seen.get(window_s)
         if got is None:
-            tried = [
-                (bounds(self._events, self._variant, window_s, phase_s), phase_s)
-                for phase_s in self._phases(window_s)
-            ]
-            got = min(tried, key=lambda one: one[0].gap(whole=self._whole))
+            if self._variant == _ALIGNED_COUNTER and self._met:
+                got = self._halve_phase(window_s)
+            else:
+                got = min(
+                    (
+                        (bounds(self._events, self._variant, window_s, phase_s), phase_s)
+                        for phase_s in self._phases(window_s)
+                    ),
+                    key=lambda one: one[0].gap(whole=self._whole),
+                )
             self._seen[window_s] = got
         return got
+
+    def _halve_phase(self, window_s: float) -> tuple[Bounds, float]:
+        """Return where the windows of a counter begin: what passed too soon wants it earlier.
+
+        One begins where the use begins to fade: so long before the limit let go as one request
+        takes to fade, or between the first request and the rush.
+        """
+        late_s, let_go_s = self._met[0]
+        before = [event for event in self._events if event.passed and event.at_s <= late_s]
+        used = sum(event.cost for event in before if not event.group)
+        cost = min(event.cost / event.count for event in self._events)
+        fades_s = window_s * cost / max(used, cost)
+        times = [event.at_s for event in before]
+        _, lead_s, rush_s = max(
+            ((next_s - one_s, one_s, next_s) for one_s, next_s in pairwise(times)),
+            default=(0.0, times[0], times[0]),
+        )
+        return min(
+            self._halve_between(window_s, late_s - 1.6 * fades_s, let_go_s - 0.5 * fades_s),
+            self._halve_between(window_s, lead_s, rush_s),
+            key=lambda one: one[0].gap(whole=self._whole),
+        )
+
+    def _halve_between(self, window_s: float, low_s: float, high_s: float) -> tuple[Bounds, float]:
+        """Return where between two moments a counter's windows begin, as far as it agrees."""
+        best: tuple[Bounds, float] | None = None
+        for _ in range(_PHASE_HALVINGS):
+            middle_s = (low_s + high_s) / 2
+            got = bounds(self._events, self._variant, window_s, middle_s)
+            gap = got.gap(whole=self._whole)
+            if best is None or gap < best[0].gap(whole=self._whole):
+                best = got, middle_s
+            if gap < 0:
+                break
+            if got.way > 0:
+                high_s = middle_s
+            else:
+                low_s = middle_s
+        assert best is not None  # it was halved
+        return best
 
     def _phases(self, window_s: float) -> tuple[float, ...]:
         """Return where windows of a length may begin, by when a limit let go."""
@@ -249,22 +304,13 @@ class _Search:
         if not self._met:
             return (self._events[0].at_s,)
         first_s, last_s = min(self._met, key=lambda pair: pair[1] - pair[0])
-        if self._variant.algorithm == "sliding-counter":
-            # It lets go when so much of the last window has faded as one request takes.
-            rush = 0.0
-            for event in self._events:
-                if not event.passed:
-                    break
-                rush += event.cost if not event.group else 0.0
-            faded_s = window_s * self._events[-1].cost / self._events[-1].count / max(rush, 1.0)
-            inside_s = last_s - first_s
-            return tuple(first_s + inside_s * share - faded_s for share in (0.1, 0.5, 0.9))
         for low_s, high_s in self._met:
             apart_s = (low_s + high_s - first_s - last_s) / 2
             away_s = round(apart_s / window_s) * window_s
             if low_s - away_s < last_s and high_s - away_s > first_s:
                 first_s, last_s = max(first_s, low_s - away_s), min(last_s, high_s - away_s)
-        return ((first_s + last_s) / 2,)
+        inside_s = last_s - first_s
+        return tuple(first_s + inside_s * share for share in _SHARES)
 
     def _holds(self, window_s: float) -> bool:
         return self._gap(window_s) < 0
