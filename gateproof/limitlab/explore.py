@@ -21,8 +21,8 @@ __all__ = ["LEAD", "Explorer"]
 
 LEAD: Final = 0.1
 """Of the window that is looked for first: how long the first request is alone."""
-_WINDOWS: Final = 2.9  # the time for one limit, in windows of it
-_AFTER_RUSH: Final = 2.5  # the same from its rush on, where the first request was alone for longer
+_WINDOWS: Final = 2.85  # the time for one limit, in windows of it
+_AFTER_RUSH: Final = 2.45  # the same from its rush on, where the first request was alone for longer
 _SURE: Final = 0.03  # a window is known when its range is no wider than this share of it
 _UNSURE: Final = 0.2
 _SPARE: Final = 9  # small requests fill what a refused large one leaves
@@ -172,8 +172,10 @@ class Explorer:
         # Who is not sure how fast comes soon, and learns it from what passes then.
         free_s = free_time(
             one, events, now_s=self._asker.now_s, until_s=until_s, want=max(want, unit),
-            kind=one.is_bucket and one.spread > _UNSURE,
+            kind=one.spread > _UNSURE,
         )  # fmt: skip
+        if one.spread > _UNSURE and free_s >= until_s:
+            return self._asker.now_s + 0.3 * self._asker.hint_s
         if one.variant.algorithm == "sliding-log":
             return max(later_s, free_s + 0.02 * one.window_s)
         return free_s

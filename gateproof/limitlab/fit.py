@@ -8,7 +8,7 @@ any window that holds is refuted, and stays so whatever comes later.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -24,7 +24,8 @@ _ZOOM_POINTS: Final = 7
 _EDGE_STEPS: Final = 10
 _HALVINGS: Final = 34
 _BEST: Final = 3
-_PHASE_HALVINGS: Final = 14
+_PHASE_HALVINGS: Final = 9
+_PHASES: Final = 7
 # Where in the time in which a limit let go a window may have ended; others on it say more.
 _SHARES: Final = (0.5, 0.02, 0.15, 0.3, 0.7, 0.85, 0.98)
 _PER_WINDOW: Final = 400  # rushes are joined to so many parts of the time that was watched
@@ -73,6 +74,18 @@ class Fit:
     def is_bucket(self) -> bool:
         """Tell whether the parameter is a refill, not a window."""
         return self.variant.algorithm == "token-bucket"
+
+    def times(self, cost: float) -> "Fit":
+        """Return the same limiter with a limit that is counted in smaller parts."""
+        by = cost if self.is_bucket else 1.0
+        return replace(
+            self,
+            low_s=self.low_s / by,
+            high_s=self.high_s / by,
+            best_s=self.best_s / by,
+            limits=Bounds(self.limits.low * cost, self.limits.high * cost),
+            reach=Bounds(self.reach.low * cost, self.reach.high * cost),
+        )
 
     def samples(self) -> tuple[tuple[float, float], ...]:
         """Return a few (window, phase) pairs over what agrees."""
@@ -245,20 +258,15 @@ class _Search:
         got = self._seen.get(window_s)
         if got is None:
             if self._variant == _ALIGNED_COUNTER and self._met:
-                got = self._halve_phase(window_s)
+                got = self._clock_phase(window_s)
             else:
-                got = min(
-                    (
-                        (bounds(self._events, self._variant, window_s, phase_s), phase_s)
-                        for phase_s in self._phases(window_s)
-                    ),
-                    key=lambda one: one[0].gap(whole=self._whole),
-                )
+                phases = self._phases(window_s)
+                got = min((self._from(window_s, at_s) for at_s in phases), key=self._fails)
             self._seen[window_s] = got
         return got
 
-    def _halve_phase(self, window_s: float) -> tuple[Bounds, float]:
-        """Return where the windows of a counter begin: what passed too soon wants it earlier.
+    def _clock_phase(self, window_s: float) -> tuple[Bounds, float]:
+        """Return where the windows of a counter by a clock begin.
 
         One begins where the use begins to fade: so long before the limit let go as one request
         takes to fade, or between the first request and the rush.
@@ -274,28 +282,29 @@ class _Search:
             default=(0.0, times[0], times[0]),
         )
         return min(
-            self._halve_between(window_s, late_s - 1.6 * fades_s, let_go_s - 0.5 * fades_s),
-            self._halve_between(window_s, lead_s, rush_s),
-            key=lambda one: one[0].gap(whole=self._whole),
+            self._least_between(window_s, late_s - 1.6 * fades_s, let_go_s - 0.5 * fades_s),
+            self._least_between(window_s, lead_s, rush_s),
+            key=self._fails,
         )
 
-    def _halve_between(self, window_s: float, low_s: float, high_s: float) -> tuple[Bounds, float]:
+    def _least_between(self, window_s: float, low_s: float, high_s: float) -> tuple[Bounds, float]:
         """Return where between two moments a counter's windows begin, as far as it agrees."""
-        best: tuple[Bounds, float] | None = None
+        step_s = (high_s - low_s) / (_PHASES - 1)
+        found = [self._from(window_s, low_s + step_s * place) for place in range(_PHASES)]
+        best = min(found, key=self._fails)
         for _ in range(_PHASE_HALVINGS):
-            middle_s = (low_s + high_s) / 2
-            got = bounds(self._events, self._variant, window_s, middle_s)
-            gap = got.gap(whole=self._whole)
-            if best is None or gap < best[0].gap(whole=self._whole):
-                best = got, middle_s
-            if gap < 0:
+            if self._fails(best) < 0 or not step_s:
                 break
-            if got.way > 0:
-                high_s = middle_s
-            else:
-                low_s = middle_s
-        assert best is not None  # it was halved
+            step_s /= 2
+            sides = (self._from(window_s, best[1] + way * step_s) for way in (-1, 1))
+            best = min(best, *sides, key=self._fails)
         return best
+
+    def _from(self, window_s: float, phase_s: float) -> tuple[Bounds, float]:
+        return bounds(self._events, self._variant, window_s, phase_s), phase_s
+
+    def _fails(self, found: tuple[Bounds, float]) -> float:
+        return found[0].gap(whole=self._whole)
 
     def _phases(self, window_s: float) -> tuple[float, ...]:
         """Return where windows of a length may begin, by when a limit let go."""

@@ -86,8 +86,13 @@ class Bounds:
 
         Limits need not be whole: one of tokens is a broken number of requests.
         """
-        low = math.ceil(self.low - _EPSILON) if whole else self.low
-        return low + _EPSILON - self.high
+        if not whole or not math.isfinite(self.high):
+            return self.low + _EPSILON - self.high
+        near = math.floor((self.low + self.high) / 2)
+        return min(
+            max(self.low - _EPSILON - limit, limit + _EPSILON - self.high)
+            for limit in (near, near + 1)
+        )
 
 
 class _Used:

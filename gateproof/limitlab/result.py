@@ -166,21 +166,10 @@ def _told_in(
     events = outcome.record.events(
         lambda entry: group(entry) if entry.part != "tokens" else None, in_tokens=True
     )
-    fits = fit(events, [one.variant for one in stage.fits])
-    return (
-        fits
-        or fit(
-            outcome.record.events(
-                lambda entry: (
-                    group(entry) if entry.part != "tokens" and not entry.ask.tokens else None
-                ),
-                in_tokens=True,
-            ),
-            [one.variant for one in stage.fits],
-        ),
-        events,
-        float(small),
-    )
+    # Large requests were refused or passed as well: with them the limit is known better.
+    known = [one.times(small) for one in stage.fits]
+    variants = [one.variant for one in known]
+    return fit(events, variants, near=known) or known, events, float(small)
 
 
 def _window(one: Fit) -> tuple[float, float, float]:
