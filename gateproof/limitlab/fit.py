@@ -8,10 +8,11 @@ any window that holds is refuted, and stays so whatever comes later.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
-from gateproof.limitlab.models import ALGORITHMS, Bounds, Event, Variant, bounds, compress, free_at
+from gateproof.limitlab.models import PLAIN, Bounds, Event, Variant, bounds, compress, free_at
 
 __all__ = ["Fit", "brackets", "fit"]
 
@@ -23,7 +24,12 @@ _ZOOM_POINTS: Final = 7
 _EDGE_STEPS: Final = 10
 _HALVINGS: Final = 34
 _BEST: Final = 3
+_PHASE_HALVINGS: Final = 9
+_PHASES: Final = 7
+# Where in the time in which a limit let go a window may have ended; others on it say more.
+_SHARES: Final = (0.5, 0.02, 0.15, 0.3, 0.7, 0.85, 0.98)
 _PER_WINDOW: Final = 400  # rushes are joined to so many parts of the time that was watched
+_ALIGNED_COUNTER: Final = Variant("sliding-counter", "aligned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +66,26 @@ class Fit:
         return self.best_s * self.limit if self.is_bucket else self.best_s
 
     @property
+    def least_s(self) -> float:
+        """Return the shortest window that agrees."""
+        return self.low_s * self.limit if self.is_bucket else self.low_s
+
+    @property
     def is_bucket(self) -> bool:
         """Tell whether the parameter is a refill, not a window."""
         return self.variant.algorithm == "token-bucket"
+
+    def times(self, cost: float) -> "Fit":
+        """Return the same limiter with a limit that is counted in smaller parts."""
+        by = cost if self.is_bucket else 1.0
+        return replace(
+            self,
+            low_s=self.low_s / by,
+            high_s=self.high_s / by,
+            best_s=self.best_s / by,
+            limits=Bounds(self.limits.low * cost, self.limits.high * cost),
+            reach=Bounds(self.reach.low * cost, self.reach.high * cost),
+        )
 
     def samples(self) -> tuple[tuple[float, float], ...]:
         """Return a few (window, phase) pairs over what agrees."""
@@ -95,7 +118,7 @@ def brackets(events: Sequence[Event]) -> list[tuple[float, float]]:
 
 def fit(
     events: Sequence[Event],
-    variants: Sequence[Variant] = ALGORITHMS,
+    variants: Sequence[Variant] = PLAIN,
     *,
     shortest_s: float = 1e-3,
     longest_s: float = 1e5,
@@ -173,7 +196,7 @@ class _Search:
         over = [self._bounds(window_s) for window_s in (low_s, best_s, high_s)]
         least = min(one.low for one in over)
         most = max(one.high for one in over)
-        reach = Bounds(least, most, 0, limits.leeway)
+        reach = Bounds(least, most)
         phases = [self._at(window_s)[1] for window_s in (low_s, best_s, high_s)]
         return Fit(
             self._variant, low_s, high_s, best_s, phases[1], limits, reach, tuple(phases)
@@ -234,13 +257,54 @@ class _Search:
         """Return the limits that agree with a window, and where its windows then begin."""
         got = self._seen.get(window_s)
         if got is None:
-            tried = [
-                (bounds(self._events, self._variant, window_s, phase_s), phase_s)
-                for phase_s in self._phases(window_s)
-            ]
-            got = min(tried, key=lambda one: one[0].gap(whole=self._whole))
+            if self._variant == _ALIGNED_COUNTER and self._met:
+                got = self._clock_phase(window_s)
+            else:
+                phases = self._phases(window_s)
+                got = min((self._from(window_s, at_s) for at_s in phases), key=self._fails)
             self._seen[window_s] = got
         return got
+
+    def _clock_phase(self, window_s: float) -> tuple[Bounds, float]:
+        """Return where the windows of a counter by a clock begin.
+
+        One begins where the use begins to fade: so long before the limit let go as one request
+        takes to fade, or between the first request and the rush.
+        """
+        late_s, let_go_s = self._met[0]
+        before = [event for event in self._events if event.passed and event.at_s <= late_s]
+        used = sum(event.cost for event in before if not event.group)
+        cost = min(event.cost / event.count for event in self._events)
+        fades_s = window_s * cost / max(used, cost)
+        times = [event.at_s for event in before]
+        _, lead_s, rush_s = max(
+            ((next_s - one_s, one_s, next_s) for one_s, next_s in pairwise(times)),
+            default=(0.0, times[0], times[0]),
+        )
+        return min(
+            self._least_between(window_s, late_s - 1.6 * fades_s, let_go_s - 0.5 * fades_s),
+            self._least_between(window_s, lead_s, rush_s),
+            key=self._fails,
+        )
+
+    def _least_between(self, window_s: float, low_s: float, high_s: float) -> tuple[Bounds, float]:
+        """Return where between two moments a counter's windows begin, as far as it agrees."""
+        step_s = (high_s - low_s) / (_PHASES - 1)
+        found = [self._from(window_s, low_s + step_s * place) for place in range(_PHASES)]
+        best = min(found, key=self._fails)
+        for _ in range(_PHASE_HALVINGS):
+            if self._fails(best) < 0 or not step_s:
+                break
+            step_s /= 2
+            sides = (self._from(window_s, best[1] + way * step_s) for way in (-1, 1))
+            best = min(best, *sides, key=self._fails)
+        return best
+
+    def _from(self, window_s: float, phase_s: float) -> tuple[Bounds, float]:
+        return bounds(self._events, self._variant, window_s, phase_s), phase_s
+
+    def _fails(self, found: tuple[Bounds, float]) -> float:
+        return found[0].gap(whole=self._whole)
 
     def _phases(self, window_s: float) -> tuple[float, ...]:
         """Return where windows of a length may begin, by when a limit let go."""
@@ -249,22 +313,13 @@ class _Search:
         if not self._met:
             return (self._events[0].at_s,)
         first_s, last_s = min(self._met, key=lambda pair: pair[1] - pair[0])
-        if self._variant.algorithm == "sliding-counter":
-            # It lets go when so much of the last window has faded as one request takes.
-            rush = 0.0
-            for event in self._events:
-                if not event.passed:
-                    break
-                rush += event.cost if not event.group else 0.0
-            faded_s = window_s * self._events[-1].cost / self._events[-1].count / max(rush, 1.0)
-            inside_s = last_s - first_s
-            return tuple(first_s + inside_s * share - faded_s for share in (0.1, 0.5, 0.9))
         for low_s, high_s in self._met:
             apart_s = (low_s + high_s - first_s - last_s) / 2
             away_s = round(apart_s / window_s) * window_s
             if low_s - away_s < last_s and high_s - away_s > first_s:
                 first_s, last_s = max(first_s, low_s - away_s), min(last_s, high_s - away_s)
-        return ((first_s + last_s) / 2,)
+        inside_s = last_s - first_s
+        return tuple(first_s + inside_s * share for share in _SHARES)
 
     def _holds(self, window_s: float) -> bool:
         return self._gap(window_s) < 0

@@ -20,7 +20,8 @@ from typing import Final
 from gateproof.limitlab.asker import Asker
 from gateproof.limitlab.exchange import Ask, Entry, Reply
 from gateproof.limitlab.explore import LEAD, Explorer
-from gateproof.limitlab.fit import brackets, fit
+from gateproof.limitlab.fit import Fit, brackets, fit
+from gateproof.limitlab.models import FURTHER
 from gateproof.limitlab.plan import LimitsPlan, Scope
 from gateproof.limitlab.stage import Asking, Outcome, Stage, Stopped
 from gateproof.limitlab.steps import free_time
@@ -101,10 +102,13 @@ class Lab:
         self._asker.part = "what"
         yield from self._what(stage)
         if stage.whats == ("requests",):
-            variants = [one.variant for one in stage.fits]
-            stage.fits = (
-                fit(self._asker.events(stage), variants, whole=True, near=stage.fits) or stage.fits
-            )
+            stage.fits = self._whole(stage)
+
+    def _whole(self, stage: Stage) -> list[Fit]:
+        """Return the limiters that agree now that the limit is known to be a whole number."""
+        events, fits = self._asker.events(stage), stage.fits
+        plain = fit(events, [one.variant for one in fits], whole=True, near=fits)
+        return plain or fit(events, FURTHER, whole=True) or fits
 
     def _recover_first(self, first: Entry) -> Asking:
         """Wait once, when the very first request is refused: somebody has used the limit before."""
@@ -156,17 +160,17 @@ class Lab:
         something passes whoever asks.
         """
         outcome, plan = self.outcome, self.plan
-        others: dict[str, bool] = {}
+        others: dict[str, bool | None] = {}
         few = min(max(3, math.ceil(_TRY * passed)), max(1, passed - 1))
         sure, width = max(min(2, few), few // 2), max(3, self._width_for(few))
         if self._asker.works("first", "second"):
             got = yield from self._asker.send(model="second", most=few, width=width)
             control = yield from self._asker.send(most=few, width=width)
-            others["model"] = _went(got) - _went(control) >= sure
+            others["model"] = _is_free(got, control, sure)
         if self._asker.works("second", "first"):
             got = yield from self._asker.send(key="second", most=few, width=width)
             control = yield from self._asker.send(most=few, width=width)
-            others["key"] = _went(got) - _went(control) >= sure
+            others["key"] = _is_free(got, control, sure)
             if plan.fairness and others["key"] and got[-1].kind == "passed":
                 more = yield from self._asker.send(
                     key="second", most=passed + 2, width=self._width_for(passed)
@@ -263,6 +267,7 @@ class Lab:
         self._note_rush(stage, [*first, *rushed])
         if not stage.refused:
             return
+        large = size
         size, stage.unit = yield from self._halve(size)
         if before.fits and stage.passed >= before.fits[0].limits.low - 1:
             stage.refused = False  # the limit of requests was in the way
@@ -270,7 +275,7 @@ class Lab:
                 f"The limit of requests came first, at {stage.passed_tokens:,} tokens."
             )
             return
-        yield from Explorer(self._asker).explore(stage, size)
+        yield from Explorer(self._asker, large, before.fits).explore(stage, size)
 
     def _large(self, most: int) -> int | None:
         """Return how large requests must be to meet the limit of tokens first."""
@@ -310,3 +315,13 @@ class Lab:
 def _went(entries: Sequence[Entry]) -> int:
     """Return how many passed."""
     return sum(entry.kind == "passed" for entry in entries)
+
+
+def _is_free(got: Sequence[Entry], control: Sequence[Entry], sure: int) -> bool | None:
+    """Tell whether another was free of a limit: all of its requests passed, of the control few.
+
+    Where all pass whoever asks, the limit comes back too fast to tell.
+    """
+    if got[-1].kind != "passed":
+        return False
+    return True if _went(got) - _went(control) >= sure else None

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ALGORITHMS", "Bounds", "Event", "Variant", "bounds", "compress", "free_at"]
+__all__ = ["FURTHER", "PLAIN", "Bounds", "Event", "Variant", "bounds", "compress", "free_at"]
 
 _EPSILON: Final = 1e-6  # of a request or token: what floating point may leave
-# Where use fades evenly, each time's slack leaves a part of a request that sums up over a rush.
+# Where use fades evenly, each time's slack leaves a part of a request that sums up over a rush;
+# what has not begun to fade is a whole number, and known.
 _FADING: Final = frozenset({"token-bucket", "sliding-counter"})
 _LEEWAY: Final = 0.05  # of the smallest request
 
@@ -55,15 +56,20 @@ class Variant:
         return self.form == "counts-refused"
 
 
-ALGORITHMS: Final = (
+PLAIN: Final = (
     Variant("fixed-window"),
     Variant("sliding-log"),
     Variant("sliding-counter"),
     Variant("token-bucket"),
-    Variant("fixed-window", "aligned"),
-    Variant("sliding-counter", "aligned"),
     Variant("sliding-log", "counts-refused"),
 )
+"""What is tried first: one parameter each, so that a coincidence is rare."""
+
+FURTHER: Final = (
+    Variant("fixed-window", "aligned"),
+    Variant("sliding-counter", "aligned"),
+)
+"""What is tried when none of those agrees: where their windows begin is a second parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +80,19 @@ class Bounds:
     high: float
     way: int = 0
     """Where they fail: 1 when something passed too soon for the window, -1 when too late."""
-    leeway: float = 0.0
 
     def gap(self, *, whole: bool = False) -> float:
         """Return by how much they fail; below zero they hold.
 
         Limits need not be whole: one of tokens is a broken number of requests.
         """
-        low = math.ceil(self.low - max(self.leeway, _EPSILON)) if whole else self.low
-        return low + _EPSILON - self.high - self.leeway
+        if not whole or not math.isfinite(self.high):
+            return self.low + _EPSILON - self.high
+        near = math.floor((self.low + self.high) / 2)
+        return min(
+            max(self.low - _EPSILON - limit, limit + _EPSILON - self.high)
+            for limit in (near, near + 1)
+        )
 
 
 class _Used:
@@ -236,6 +246,9 @@ def bounds(
     meters: dict[str, _Used] = {}
     low_place = high_place = -1
     refused_count = variant.counts_refused
+    leeway = 0.0
+    if variant.algorithm in _FADING and events:
+        leeway = _LEEWAY * min(event.cost / event.count for event in events)
     for place, event in enumerate(events):
         meter = meters.get(event.group)
         if meter is None:
@@ -243,6 +256,8 @@ def bounds(
         at_s, cost = event.at_s, event.cost
         if event.passed:
             need = meter.used(at_s + event.slack_s, 1) + cost
+            if leeway and not need.is_integer():
+                need -= leeway
             if need > low:
                 low, low_place = need, place
             # On the edge of a window it fell on the kind side, since it passed.
@@ -251,14 +266,13 @@ def bounds(
         else:
             over = cost / event.count
             most = meter.used(at_s - event.slack_s, -1) + over
+            if leeway and not most.is_integer():
+                most += leeway
             if most < high:
                 high, high_place = most, place
             if refused_count:
                 meter.add(at_s, cost, event.slack_s)
-    leeway = 0.0
-    if variant.algorithm in _FADING and events:
-        leeway = _LEEWAY * min(event.cost / event.count for event in events)
-    return Bounds(low, high, 1 if low_place > high_place else -1, leeway)
+    return Bounds(low, high, 1 if low_place > high_place else -1)
 
 
 def free_at(

@@ -94,11 +94,10 @@ def _limit(outcome: Outcome, plan: LimitsPlan, stage: Stage) -> dict[str, Any]:
     high = max((one.reach.high for one in fits), default=math.inf)
     if not fits and in_tokens:
         low, high = float(stage.passed_tokens), math.inf
-    leeway = max((one.reach.leeway for one in fits), default=0.0)
-    amount_low = max(1, math.ceil(low - max(leeway, 1e-6)))
+    amount_low = max(1, math.ceil(low - 1e-6))
     amount_high = amount_low
     if math.isfinite(high):
-        amount_high = max(amount_low, math.ceil(high + leeway - 1e-6) - 1)
+        amount_high = max(amount_low, math.ceil(high - 1e-6) - 1)
     met = len(brackets(events))
     windows = [_window(one) for one in fits] if met else []
     best = windows[0][1] if windows else None
@@ -167,21 +166,10 @@ def _told_in(
     events = outcome.record.events(
         lambda entry: group(entry) if entry.part != "tokens" else None, in_tokens=True
     )
-    fits = fit(events, [one.variant for one in stage.fits])
-    return (
-        fits
-        or fit(
-            outcome.record.events(
-                lambda entry: (
-                    group(entry) if entry.part != "tokens" and not entry.ask.tokens else None
-                ),
-                in_tokens=True,
-            ),
-            [one.variant for one in stage.fits],
-        ),
-        events,
-        float(small),
-    )
+    # Large requests were refused or passed as well: with them the limit is known better.
+    known = [one.times(small) for one in stage.fits]
+    variants = [one.variant for one in known]
+    return fit(events, variants, near=known) or known, events, float(small)
 
 
 def _window(one: Fit) -> tuple[float, float, float]:

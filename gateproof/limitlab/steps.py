@@ -18,6 +18,9 @@ __all__ = ["Split", "best_split", "free_time", "look_times", "next_pass", "rare_
 _TIMES: Final = 24
 _MARGIN: Final = 0.06  # of a unit: what rounding and lateness may change
 _LOOKS: Final = 9  # at the time in which a limiter that is known would let go
+_RARELY: Final = 1.22  # how much later each look is than the one before it, at the most
+_OFTEN: Final = 1.04  # and at the least
+_DECADE: Final = 2.83  # the logarithm of the time from the first look to the last
 _SECOND_WORTH: Final = 30.0  # a whole window of waiting is worth so many requests
 
 
@@ -107,11 +110,18 @@ def look_times(
     return sorted(time_s for time_s in found if now_s < time_s <= until_s)
 
 
-def rare_times(begin_s: float, first_s: float, hint_s: float, until_s: float) -> Iterable[float]:
-    """Give times ever further apart, closer around the hint: nothing is known yet."""
+def rare_times(
+    begin_s: float, first_s: float, hint_s: float, until_s: float, *, passed: int = 0
+) -> Iterable[float]:
+    """Give times ever further apart, closer around the hint: nothing is known yet.
+
+    There are the more of them the more has passed: refused looks may count as well, and so few of
+    them do not use the limit up themselves.
+    """
+    growth = max(_OFTEN, min(_RARELY, math.exp(_DECADE / max(passed / 2, 1))))
     time_s = first_s
     while time_s < until_s - begin_s:
         yield begin_s + time_s
         near = 0.8 * hint_s <= time_s <= 1.25 * hint_s
-        time_s *= 1.05 if near else 1.22
+        time_s *= min(1.05, growth) if near else growth
     yield until_s
