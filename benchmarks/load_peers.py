@@ -197,11 +197,13 @@ def _run(name: str, asked: Asked) -> Watched:
     ):
         watch = _Watch(process.pid)
         end = time.monotonic() + asked.seconds + peer.lead_s
-        while process.poll() is None and time.monotonic() < end:
-            watch.look()
-            time.sleep(_LOOK_S)
-        with contextlib.suppress(ProcessLookupError):  # services that outlived it as well
-            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            while process.poll() is None and time.monotonic() < end:
+                watch.look()
+                time.sleep(_LOOK_S)
+        finally:  # Ctrl-C does not reach it; services that outlived it end as well
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     entries = {entry.number: entry for entry in peer.entries(asked)}
     words = said.read_text("utf-8", "replace").strip()[-300:]
     return Watched(entries, watch.used, watch.memory_mb, words)
