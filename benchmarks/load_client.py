@@ -36,7 +36,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any, Final
@@ -360,9 +360,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench.certificate = certificate(Path(folder)) if "tls" in chosen else ""
         for count in streams if "accuracy" in chosen else ():
-            pair(bench, f"accuracy-{count}", SHORT if options.smoke else PACED, int(count))
-            if names:
-                peers(bench, names, int(count))
+            once = replace(bench, repeats=1)  # of the same rows: all clients by turns
+            for _ in range(bench.repeats):
+                script = SHORT if options.smoke else PACED
+                pair(once, f"accuracy-{count}", script, int(count))
+                peers(once, names, int(count))
         for count in ladder if "ladder" in chosen else ():
             pair(bench, f"ladder-{count}", PACED, int(count))
         if "no-delay" in chosen:

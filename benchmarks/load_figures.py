@@ -182,8 +182,8 @@ def _priority(bench: Bench) -> list[str]:
     said = ["Generator, bare clients and responder ran before all other work of this machine."]
     if any(client not in _OWN for _, client in bench.rows):
         said.append(
-            "Other tools cannot (their services wait busily for each other) and did not: where "
-            "the machine had other work, that is in their figures."
+            "Other tools cannot (their services wait busily for each other): they ran with the "
+            "highest priority of what is not that (nice -20)."
         )
     return said
 

@@ -174,11 +174,12 @@ def _run(name: str, asked: Asked) -> Watched:
     """Start a tool once.
 
     Never before all else (``chrt -f``): services that wait busily for each other never end so.
+    Where the benchmark is, they have the most of what is not that (``nice -n -20``).
     """
     peer, said = PEERS[name], asked.folder / "said.txt"
     command = peer.command(asked, _folder(name) / "bin")
     if os.sched_getscheduler(0) != os.SCHED_OTHER:
-        command = ["chrt", "--other", "0", *command]
+        command = ["chrt", "--other", "0", "nice", "-n", "-20", *command]
     alone = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(asked.folder / "hf")} if name != "aiperf" else {}
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | alone
     env |= {"TIMES": str(asked.folder / "times.bin")}
@@ -196,11 +197,13 @@ def _run(name: str, asked: Asked) -> Watched:
     ):
         watch = _Watch(process.pid)
         end = time.monotonic() + asked.seconds + peer.lead_s
-        while process.poll() is None and time.monotonic() < end:
-            watch.look()
-            time.sleep(_LOOK_S)
-        with contextlib.suppress(ProcessLookupError):  # services that outlived it as well
-            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            while process.poll() is None and time.monotonic() < end:
+                watch.look()
+                time.sleep(_LOOK_S)
+        finally:  # Ctrl-C does not reach it; services that outlived it end as well
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     entries = {entry.number: entry for entry in peer.entries(asked)}
     words = said.read_text("utf-8", "replace").strip()[-300:]
     return Watched(entries, watch.used, watch.memory_mb, words)

@@ -259,8 +259,9 @@ class Responder:
             if name.lower() == b"content-length":
                 length = int(value)
         known = (length, script_of(head.split(b" ", 2)[1].decode()))
-        for itl_ns in (0, known[1].itl_ns):
-            self._lanes.setdefault(itl_ns, deque())
+        self._lanes.setdefault(known[1].itl_ns, deque())
+        # Last, because the others put the ends of their streams into it, and they are due at once.
+        self._lanes[0] = self._lanes.pop(0, deque())
         if len(self._heads) < _MOST_HEADS:
             self._heads[head] = known
         return known

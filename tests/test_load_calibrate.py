@@ -1,6 +1,7 @@
 """The responder and the calibration run against it; gevent in its own process."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from gateproof.loadtests.responder import Entry, read_log, script_of
 from tests.load_responder import HEAD
 
 SCRIPT = Path(__file__).with_name("load_calibrate.py")
+RESPONDER = Path(__file__).parent.parent / "loadtests" / "responder.py"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,26 @@ def test_script(path: str, pieces: int) -> None:
     assert b'"completion_tokens":%d' % tokens in whole
     assert whole.endswith(b"0\r\n\r\n")
     assert whole.startswith(HEAD[:15])
+
+
+def test_an_answer_ends_with_nothing_else_under_way() -> None:
+    """The end of a lone stream follows its last token at once, and waits for no other event."""
+    responder = subprocess.Popen(
+        [sys.executable, str(RESPONDER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    ask = b"POST /ttft=5/itl=2/tokens=3/v1 HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"
+    with responder:
+        assert responder.stdin is not None
+        assert responder.stdout is not None
+        port = int(json.loads(responder.stdout.readline())["url"].rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
+            peer.sendall(ask)
+            got = b""
+            while not got.endswith(b"0\r\n\r\n"):
+                got += peer.recv(65536)
+        responder.stdin.close()
+
+    assert got.count(b'" word"') == 3
 
 
 def test_log_entry() -> None:
