@@ -43,7 +43,15 @@ from gateproof.measure import LoadSummary, read_generator
 from gateproof.plan import LoadPlan
 from gateproof.sample import NEVER, ErrorKind, read_samples
 
-__all__ = ["SEARCH_FILE", "Found", "check_search", "run_search", "search_of"]
+__all__ = [
+    "SEARCH_FILE",
+    "Found",
+    "check_search",
+    "has_room",
+    "rest_of",
+    "run_search",
+    "search_of",
+]
 
 SEARCH_FILE: Final = "search.json"
 _SCHEMA: Final = "gateproof.search/1"
@@ -135,8 +143,8 @@ def run_search(
             steps.append(_step(one, search, ask, summary))
             whys.append(ask.why)
             write(Stop("unfinished", "it is still under way"))
-            budget = _rest(budget, one)
-            if budget is not None and not _room(budget):
+            budget = budget and rest_of(budget, one.out_dir, one.plan.prices)
+            if budget is not None and not has_room(budget):
                 return write(Stop("budget", "the budget is spent"))
     except KeyboardInterrupt:
         write(Stop("unfinished", "it was interrupted"))
@@ -246,16 +254,14 @@ def _figures(summary: LoadSummary) -> dict[str, Any]:
     }
 
 
-def _rest(budget: Budget | None, run: LoadRun) -> Budget | None:
-    """Take off a budget what a step has spent."""
-    if budget is None:
-        return None
-    records = read_samples(run.out_dir).records
+def rest_of(budget: Budget, folder: Path, prices: Mapping[str, float]) -> Budget:
+    """Take off a budget what the run in a folder has spent."""
+    records = read_samples(folder).records
     tokens = sum(
         int(records[name][records[name] != NEVER].sum(dtype=np.int64))
         for name in ("prompt_tokens", "completion_tokens")
     )
-    usd = Decimal(cost(records, run.plan.prices)["usd"] or 0)
+    usd = Decimal(cost(records, prices)["usd"] or 0)
     return Budget(
         None if budget.requests is None else budget.requests - len(records),
         None if budget.tokens is None else budget.tokens - tokens,
@@ -263,7 +269,7 @@ def _rest(budget: Budget | None, run: LoadRun) -> Budget | None:
     )
 
 
-def _room(budget: Budget) -> bool:
+def has_room(budget: Budget) -> bool:
     """Tell whether anything may still be spent."""
     return all(part is None or part > 0 for part in (budget.requests, budget.tokens, budget.usd))
 

@@ -158,7 +158,8 @@ def view(board: Board, width: int, *, plain: bool = False) -> list[str]:
 
 def _head(board: Board, width: int, *, plain: bool) -> str:
     plan, seconds = board.plan, board.seconds
-    title = f"{plan.scenario}: {describe(plan).rpartition('; ')[2].rpartition(', ')[0]}"
+    level = describe(plan).rpartition("; ")[2].rpartition(", ")[0]
+    title = f"{plan.scenario}: {'looks for rate limits' if plan.limits else level}"
     if not plan.duration_s:
         return f"{title}  {seconds:.0f} s"
     if seconds > plan.duration_s:

@@ -91,7 +91,7 @@ def load_scenario(name: str) -> LoadScenario:
                 f"The scenario file {name} cannot be read: {error}.",
                 "Give the path of a .toml file, or a name of `gateproof list loads`.",
             ) from None
-        return read_scenario(path.stem, text, place=str(path), base=path.resolve().parent)
+        return read_scenario(path.stem, text, place=str(path), base=path.parent)
     if name not in scenario_names():
         raise unknown_name("load scenario", name, scenario_names())
     item = files(_ROOM) / "scenarios" / f"{name}.toml"
@@ -142,8 +142,8 @@ def plan_of(
     if isinstance(scenario, str):
         scenario = load_scenario(scenario)
     settings = dict(scenario.settings)
-    for key in _FILES & overrides.keys():  # of the caller's folder, not of the scenario's
-        overrides[key] = str(Path(overrides[key]).resolve())
+    for key in _FILES & settings.keys():  # of the scenario's folder; an option's is the caller's
+        settings[key] = str(Path(settings.get("base", ""), settings[key]))
     if "trace" in overrides:  # it brings its own arrivals, and its own length
         overrides.setdefault("arrivals", "trace")
         for key in ("users", "rate_per_s", "stages", "duration_s", "think_s"):
@@ -162,8 +162,6 @@ def plan_of(
         within = within.within(budget_of(own, scenario.place)) if own else within
         settings["budget"] = within.as_table()
     settings |= overrides
-    for key in _FILES & settings.keys():
-        settings[key] = str(Path(settings.get("base", ""), settings[key]).resolve())
     if settings.get("trace"):
         _read_trace(settings)
     plan = _plan(scenario.name, settings, target=target, model=model)

@@ -30,7 +30,7 @@ from gateproof.budget import Budget, budget_of
 from gateproof.errors import TargetError, UsageError
 from gateproof.manners import refuse_foreign
 from gateproof.measure import LoadSummary, measure_folder
-from gateproof.plan import LoadPlan, check_plan
+from gateproof.plan import FOLDER_VARIABLE, LoadPlan, check_plan
 from gateproof.target import origin_of
 
 __all__ = [
@@ -224,7 +224,8 @@ def _environment(home: Path) -> dict[str, str]:
     }
     package_root = str(Path(__file__).resolve().parent.parent)
     paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return keep | {"HOME": str(home), "PYTHONPATH": os.pathsep.join(paths)}
+    place = {FOLDER_VARIABLE: str(Path.cwd())}
+    return keep | place | {"HOME": str(home), "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _generate(
@@ -255,7 +256,7 @@ def _generate(
             status = _end(process)
         except KeyboardInterrupt:
             if run.page is None:
-                _end(process)
+                _end(process, _STOP_S + (_CALIBRATION_S / 2 if run.calibrate else 0.0))
                 raise
             status = _end(process, run.plan.drain_s + _STOP_S)  # as a page is left
         finally:
@@ -276,8 +277,15 @@ def _end(process: "subprocess.Popen[bytes]", patience_s: float = _STOP_S) -> int
                 os.killpg(process.pid, number)  # it leads its session: workers of its own as well
             else:
                 process.send_signal(number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             return process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            continue
+        except KeyboardInterrupt:  # a second one: now, and nothing is left running
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
     return process.wait()
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from gateproof.wording import safe, told
 
-__all__ = ["headline", "interval", "invalid_line", "load_lines"]
+__all__ = ["headline", "interval", "invalid_line", "load_lines", "load_sentence"]
 
 _METRICS: Final = (
     ("ttft_ms", "TTFT"),
@@ -70,6 +70,38 @@ def headline(summary: Mapping[str, Any]) -> str:
     if _number(tokens) and answered != 0:
         said.append(f"{tokens:,.0f} tokens/s")
     return safe("; ".join(said)) or "see the report"
+
+
+def load_sentence(loads: Sequence[Mapping[str, Any]]) -> str:
+    """Return what load runs came to in a sentence: valid or not, and the key figures of the first.
+
+    These are what was answered, the latency in the middle and at its end, and the output.
+    """
+    if not loads:
+        return ""
+    summary = loads[0].get("summary")
+    valid = _at(summary, "verdict", "valid")
+    due, answered = _at(summary, "requests", "due"), _at(summary, "requests", "answered")
+    said = []
+    if _number(due) and _number(answered):
+        said.append(f"{answered:,} of {told(due, 'request')} answered")
+    for key, name in (("ttft_ms", "TTFT"), ("e2e_ms", "end to end")):
+        ranks = [(rank, _at(summary, "metrics", key, rank)) for rank in _RANKS]
+        ranks = [(rank, value) for rank, value in ranks if _number(value)]
+        if ranks:
+            shown = [
+                f"{rank} {_short(value)} ms" for rank, value in dict([ranks[0], ranks[-1]]).items()
+            ]
+            said.append(f"{name} {', '.join(shown)}")
+            break
+    for key, unit in (("tokens_per_s", "tokens/s"), ("answered_per_s", "requests/s")):
+        rate = _at(summary, "rates", key)
+        if _number(rate) and rate:
+            said.append(f"{_short(rate)} {unit}")
+            break
+    state = {True: "Valid load", False: "INVALID load"}.get(valid, "Load")
+    more = f"; {told(len(loads) - 1, 'more load run')}" if len(loads) > 1 else ""
+    return safe(f"{state}: {', '.join(said) or 'no figures'}{more}")
 
 
 def load_lines(summary: Mapping[str, Any]) -> list[str]:

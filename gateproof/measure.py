@@ -277,7 +277,7 @@ def read_generator(folder: Path) -> Generator:
         wall_ns=workers.get("wall_ns") or min(row["wall_ns"] for row in starts),
         ticks=tuple(row for row in rows if row["kind"] == "tick"),
         learned=tuple(row["learned"] for row in rows if row["kind"] == "words"),
-        by_kernel=tuple(row["by_kernel"] for row in rows if row["kind"] == "words"),
+        by_kernel=tuple(row["by_kernel"] for row in rows if "by_kernel" in row),
     )
 
 

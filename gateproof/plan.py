@@ -6,6 +6,7 @@ worker of a load run imports it.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from gateproof.work import SLO_NAMES
 
 __all__ = [
     "ARRIVALS",
+    "FOLDER_VARIABLE",
     "MODEL_USES",
     "SLO_NAMES",
     "LoadPlan",
@@ -24,6 +26,7 @@ __all__ = [
     "check_plan",
     "describe",
     "parse_slos",
+    "place_of",
 ]
 
 ARRIVALS: Final[dict[str, str]] = {
@@ -45,7 +48,8 @@ class LoadPlan:
 
     ``users`` or ``rate_per_s`` is the level of a load without ``stages``. ``work``, ``search``,
     ``limits`` and ``sampling`` are the tables of the scenario's file as they are written there,
-    checked; ``base`` is the folder that file names in them are relative to.
+    checked; ``base`` is the folder that file names in them are relative to. File names, ``base``
+    too, are as the user gave them: ``place_of`` finds them.
     """
 
     scenario: str
@@ -134,6 +138,15 @@ class LoadPlan:
     def most_users(self) -> int:
         """Give how many users a closed load has at its height; one caller makes an open one."""
         return 1 if self.is_open else max(round(self.shape.most), 1)
+
+
+FOLDER_VARIABLE: Final = "GATEPROOF_FOLDER"
+"""Tells a generator that works elsewhere in which folder its command was given."""
+
+
+def place_of(name: str) -> str:
+    """Give the place of a file that a plan names; nothing for no name."""
+    return name and str(Path(os.environ.get(FOLDER_VARIABLE, ""), name))
 
 
 def check_plan(plan: LoadPlan, place: str) -> None:

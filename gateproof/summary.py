@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateproof.loadtext import headline, invalid_line, load_lines
+from gateproof.loadtext import headline, invalid_line, load_lines, load_sentence
 from gateproof.run import ORDER, Run, worst
 from gateproof.wording import safe, told
 
@@ -25,6 +25,7 @@ __all__ = [
     "labs_done",
     "others_promises",
     "print_summary",
+    "run_sentence",
     "safe",
     "sentence",
     "shown_verdict",
@@ -66,6 +67,30 @@ def is_of_others(row: Mapping[str, Any]) -> bool:
 def shown_verdict(row: Mapping[str, Any]) -> str:
     """Return the verdict of a result row, ``waived`` when the operator accepts it."""
     return "waived" if row.get("waiver") else str(row["verdict"])
+
+
+def run_sentence(run: Run, counts: Mapping[str, int]) -> str:
+    """Return a run's verdict in one sentence; of a run of load alone, it is the load's.
+
+    ``counts`` are its checks by verdict.
+    """
+    judged_apart = any(not str(row["case"]).startswith("load/") for row in run.results)
+    said = [load_sentence(run.loads), *(_found(row) for row in (*run.searches, *run.limits))]
+    said = [part for part in said if part]
+    if judged_apart or not said or run.header.get("verb") == "audit":
+        return sentence(counts, run.loads, labs_done(run))
+    broken = sum(counts.get(verdict, 0) for verdict in ("fail", "untestable"))
+    if broken:
+        tested = sum(counts.get(verdict, 0) for verdict in TESTED)
+        of = f" of {tested}" if tested >= broken else ""
+        said.append(f"{broken}{of} promises {'is' if broken == 1 else 'are'} broken under load")
+    return "; ".join(said)
+
+
+def _found(row: Mapping[str, Any]) -> str:
+    knee = row["summary"].get("knee")
+    says = knee.get("says") if isinstance(knee, Mapping) else None
+    return (safe(says) if isinstance(says, str) else lab_headline(row["summary"])).rstrip(".")
 
 
 def sentence(counts: Mapping[str, int], loads: Sequence[Mapping[str, Any]], labs: str = "") -> str:
@@ -140,7 +165,7 @@ def print_summary(run: Run, report: Path | None) -> None:
         parts = ", ".join(f"{counts[name]} {name}" for name in reversed(ORDER) if counts[name])
         more = f" {len(others)} more for what only other profiles promise." * bool(others)
         out += ["", f"{told(len(by_check), 'check')}: {parts}.{more}"]
-        out += [f"{sentence(counts, run.loads, labs_done(run))}."]
+        out += [f"{run_sentence(run, counts)}."]
     for load in run.loads:
         out += ["", f"load {safe(load['scenario'])}: {headline(load['summary'])}"]
         out += load_lines(load["summary"])

@@ -16,6 +16,7 @@ in milliseconds, ``input_length``, ``output_length``, and ``hash_ids``, which ar
 
 import csv
 import datetime as dt
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -177,7 +178,24 @@ def _after(at_ns: int, before_ns: int) -> int:
 
 
 def scan_trace(path: Path, trace_format: str, until_s: float | None = None) -> TraceFacts:
-    """Read a trace through, or to a time of it, and tell what is in it; an empty one is refused."""
+    """Read a trace through, or to a time of it, and tell what is in it; an empty one is refused.
+
+    A file that has not changed is read once in a process.
+    """
+    try:
+        about = path.stat()
+    except OSError:  # reading it says why
+        return _scan(path, trace_format, until_s, (0, 0))
+    return _scan(path, trace_format, until_s, (about.st_mtime_ns, about.st_size))
+
+
+@functools.lru_cache(maxsize=4)
+def _scan(
+    path: Path,
+    trace_format: str,
+    until_s: float | None,
+    _state: tuple[int, int],  # when it was written, and its size
+) -> TraceFacts:
     requests = last_ns = prompt_tokens = output_tokens = 0
     for row in read_trace(path, trace_format):
         if until_s is not None and row.at_ns > until_s * 1e9:

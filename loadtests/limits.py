@@ -30,7 +30,7 @@ from gateproof.limitlab.lab import Lab, spend_at_most
 from gateproof.limitlab.plan import LimitsPlan, parse_limits
 from gateproof.limitlab.result import result_of, text_of
 from gateproof.limitlab.told import NOTHING, read_told
-from gateproof.plan import LoadPlan
+from gateproof.plan import LoadPlan, place_of
 from gateproof.sample import NEVER, NO_COST, ErrorKind, Sample
 
 from .connect import proxy_for, secret_of
@@ -150,7 +150,7 @@ class LimitsRig:
             plan.target,
             Limits(**plan.timeouts),
             proxy=proxy_for(plan.target, plan.proxy, secret_of(plan.proxy_auth_env)),
-            ca_file=plan.ca_file,
+            ca_file=place_of(plan.ca_file),
         )
         self._bodies: dict[tuple[str, int], tuple[bytes, bytes]] = {}
         self._small = 0  # tokens of the smallest request

@@ -26,7 +26,7 @@ from locust.exception import StopUser
 
 from gateproof.budget import Meter, budget_of
 from gateproof.lengths import Lengths
-from gateproof.plan import LoadPlan
+from gateproof.plan import LoadPlan, place_of
 from gateproof.sample import ERROR_SAYS, NEVER, NO_COST, ErrorKind, Flag, Sample
 from gateproof.sampling import Sampling
 from gateproof.work import Work, parse_work, titles
@@ -77,7 +77,7 @@ class Rig:
             Limits(**plan.timeouts),
             fresh_connections=plan.fresh_connections,
             proxy=proxy,
-            ca_file=plan.ca_file,
+            ca_file=place_of(plan.ca_file),
         )
         works = works_of(plan)
         self._workload = Workload(
@@ -127,6 +127,7 @@ class Rig:
         self._cap = share.cap(plan.cap)
         self._places = self._start_ns = 0
         self._calibrator = Calibrator(folder, off=options.no_calibration)
+        self._calibrated = False
         self._ending = Event()
         self._end: Callable[[], None] = lambda: None
 
@@ -169,8 +170,17 @@ class Rig:
         while ticks > 0 and self._client.active:
             gevent.sleep(0.05)
             ticks -= 1
-        self._calibrator.after(self._client, (monotonic_ns() - self._start_ns) / 1e9)
+        self.calibrate()
         self._end()
+
+    def calibrate(self) -> None:
+        """Measure the generator's own error after the load, once; a load stopped by hand as well.
+
+        Of one that never began there is nothing to measure.
+        """
+        if self._start_ns and not self._calibrated:
+            self._calibrated = True
+            self._calibrator.after(self._client, (monotonic_ns() - self._start_ns) / 1e9)
 
     def take_place(self) -> int:
         """Give the next user its number, from 0."""
@@ -371,7 +381,7 @@ class _Talk:
 
 def works_of(plan: LoadPlan) -> tuple[Work, ...]:
     """Read the works of a plan; one of plain streamed chat where it names none."""
-    folder = Path(plan.base) if plan.base else None
+    folder = Path(place_of(plan.base)) if plan.base else None
     works = [
         parse_work(table, f"{plan.scenario}, work {number}", folder)
         for number, table in enumerate(plan.work, 1)

@@ -125,7 +125,10 @@ def _stopping(environment: Any, **_: object) -> None:
 def _stop(environment: Any, **_: object) -> None:
     """Write what is left of a test that ends."""
     while _running:
-        _running.pop().close()
+        one = _running.pop()
+        if not is_part(environment):  # its master waits for it
+            one.calibrate()
+        one.close()
     if is_part(environment):
         _parts[-1].done(early=True, status=0)
         environment.stop_timeout = 0  # else Locust lets it pass before it begins another test

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from gateproof.errors import unknown_name
-from gateproof.plan import LoadPlan
+from gateproof.plan import LoadPlan, place_of
 from gateproof.shape import Shape
 from gateproof.trace import read_trace
 
@@ -28,7 +28,7 @@ PROCESSES: Final = ("constant", "gamma", "poisson")
 def arrivals(plan: LoadPlan) -> Iterator[Arrival]:
     """Give all arrivals of a plan of the open model, in order."""
     if plan.arrivals == "trace":
-        for row in read_trace(Path(plan.trace or ""), plan.trace_format or ""):
+        for row in read_trace(Path(place_of(plan.trace or "")), plan.trace_format or ""):
             yield round(row.at_ns / plan.speed), (row.prompt_tokens, row.output_tokens)
         return
     times = offsets(plan.arrivals, plan.shape, plan.seed, burstiness=plan.burstiness)

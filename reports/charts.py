@@ -158,7 +158,9 @@ def _over_time(
 
 
 def _trend(drift: Mapping[str, Any], name: str) -> _Trend | None:
-    """Return the line of a figure's drift, from the beginning of the window to its end."""
+    """Return the line of a drift that was seen, from the beginning of the window to its end."""
+    if mapping(drift.get(name)).get("drifts") is not True:
+        return None
     ends = [numbers(end) for end in rows_of(mapping(drift.get(name)).get("line"))]
     if len(ends) != 2 or any(len(end) != 2 or None in end for end in ends):
         return None

@@ -31,8 +31,7 @@ __all__ = [
 ]
 
 WORK_COLUMNS = ("Work", "due", "answered", "failed", "TTFT p50", "TTFT p95", "ITL p95", "TPOT p50",
-                "end to end p50", "end to end p95", "goodput", "limits", "tokens/s",
-                "USD")  # fmt: skip
+                "end to end p50", "end to end p95", "goodput", "tokens/s", "USD")  # fmt: skip
 DRIFT_COLUMNS = ("Figure", "unit", "median", "change over the window", "as a share", "per hour",
                  "drifts")  # fmt: skip
 CALIBRATION_COLUMNS = ("Calibration", "streams", "chunks/s", "time stamp p50", "time stamp p99",
@@ -105,7 +104,6 @@ def work_row(work: Mapping[str, Any]) -> tuple[str, ...]:
         rank("e2e_ms", "p50"),
         rank("e2e_ms", "p95"),
         f"{share:.1%}" if number(share) else "-",
-        slos_of(mapping(work.get("goodput"))) or "-",
         text(mapping(work.get("rates")).get("tokens_per_s")),
         str(mapping(work.get("cost")).get("usd") or "-"),
     )

@@ -5,7 +5,7 @@ what it lacks is left out. Figures keep their unit, their n and their interval. 
 is read from the load folder, a little of each kind.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,7 @@ class LoadView:
     drift: str
     drift_rows: tuple[tuple[str, ...], ...]
     works: tuple[tuple[str, ...], ...]
+    limits_by_work: str
     facts: tuple[tuple[str, str], ...]
     errors: tuple[Mapping[str, Any], ...]
     said: Mapping[str, tuple[str, ...]]
@@ -143,6 +144,7 @@ def load_view(row: Mapping[str, Any], serial: int, run_folder: Path | None = Non
         drift=_drift(mapping(summary.get("drift"))),
         drift_rows=drift_rows(mapping(summary.get("drift"))),
         works=tuple(work_row(mapping(work)) for work in rows_of(summary.get("works"))),
+        limits_by_work=_limits_by_work(rows_of(summary.get("works"))),
         facts=facts_of(summary),
         said=failures_said(run_folder, str(row.get("folder") or "")),
         errors=tuple(mapping(item) for item in rows_of(summary.get("errors"))),
@@ -228,6 +230,16 @@ def _missed(goodput: Mapping[str, Any]) -> str:
         if number(count) and count
     ]
     return f"Outside of a limit, or failed: {', '.join(said)}." if said else ""
+
+
+def _limits_by_work(works: Sequence[Any]) -> str:
+    """Name the limits of each kind of work."""
+    told_of = [
+        (str(work.get("name") or ""), mapping(work.get("goodput"))) for work in map(mapping, works)
+    ]
+    return "; ".join(
+        f"{name}: {slos_of(goodput) or 'none'}" for name, goodput in told_of if goodput
+    )
 
 
 def _drift(drift: Mapping[str, Any]) -> str:

@@ -18,9 +18,8 @@ from gateproof.summary import (
     TESTED,
     invalid_line,
     is_of_others,
-    labs_done,
     others_promises,
-    sentence,
+    run_sentence,
     shown_verdict,
     verdicts,
 )
@@ -153,7 +152,7 @@ def make_report(
             passed.setdefault(item.surface, []).append(item)
     return Report(
         run=run,
-        sentence=sentence(counts, run.loads, labs_done(run)),
+        sentence=run_sentence(run, counts),
         invalid=invalid_line(run.loads),
         tone=_tone(counts, invalid=bool(invalid_line(run.loads))),
         counts={name: counts[name] for name in ORDER if counts[name]},

@@ -161,3 +161,10 @@ def test_a_closed_terminal_ends_only_the_view() -> None:
     live.take(_row(1))
     live.take(_row(2))
     live.close()
+
+
+def test_a_look_for_limits_is_told_as_one() -> None:
+    """It has one user, which is not what it is about."""
+    plan = plan_of("rate-limit", target="http://127.0.0.1:1/v1", model="m")
+
+    assert view(Board(plan), 100)[0].startswith("rate-limit: looks for rate limits  ")

@@ -73,10 +73,12 @@ def test_a_trace_sets_times_and_lengths(server: Bundled, tmp_path: Path) -> None
             for at, prompt, output in rows
         )
     )
+    name = os.path.relpath(trace, ROOT)
     done = locust(
-        server, tmp_path / "run", "--scenario", "chat-open", "--trace", str(trace), "--speed", "4"
+        server, tmp_path / "run", "--scenario", "chat-open", "--trace", name, "--speed", "4"
     )
     assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["trace"] == name
     records = read_samples(tmp_path / "run").records
     records.sort(order="number")
     due_ms = (records["due_ns"] - records["due_ns"][0]) // 1_000_000

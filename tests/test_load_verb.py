@@ -44,6 +44,28 @@ def test_a_spent_budget_ends_with_its_status(
     assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_files_are_named_as_they_were_given(
+    server: Bundled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trace is found from where the command is given; no file tells where that is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    rows = ["Timestamp,Request tokens,Response tokens", "0,50,3", "0.2,50,4"]
+    (tmp_path / "mine" / "t.csv").write_text("\n".join(rows))
+    (tmp_path / "mine" / "own.toml").write_text('says = "s"\ntrace = "t.csv"\nwarm_up_s = 0\n')
+    url = f"{server.url}/v1"
+    for number, extra in enumerate([["mine/own.toml"], ["chat-open", "--trace", "mine/t.csv"]]):
+        command = ["load", *extra, "--target", url, "--key-env", DEMO_KEY_ENV]
+        main([*command, "--no-calibration", "--out", f"run{number}"])
+        load = read_run(tmp_path / f"run{number}").loads[0]
+        requests = load["summary"]["requests"]
+
+        assert requests["answered"] + requests["warm_up"] == 2
+        assert load["summary"]["plan"]["trace"] == "mine/t.csv"
+        plan = (tmp_path / f"run{number}" / load["folder"] / "plan.json").read_text()
+        assert str(tmp_path) not in plan
+
+
 @pytest.mark.parametrize(
     ("valid", "share", "wanted", "status", "says"),
     [

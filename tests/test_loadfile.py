@@ -148,7 +148,7 @@ def test_a_trace_brings_its_arrivals_and_its_length(
         trace="burst.csv",
         duration_s=1.0,
     )  # an option's file is of the caller's folder; at this speed a second holds two requests
-    assert (here.trace, here.duration_s) == (trace, 1.0)
+    assert (here.trace, here.duration_s) == ("burst.csv", 1.0)
     (tmp_path / "burst.csv").write_text("a,b\n")
     with pytest.raises(UsageError, match="of no format that is known"):
         plan_of("chat-open", target="http://127.0.0.1/v1", model="m", trace=trace)

@@ -339,11 +339,17 @@ def test_page_of_locust(address: str, tmp_path: Path) -> None:
 
     run = _run(address, tmp_path, users=3, duration_s=60.0, warm_up_s=0.0)
     got = run_load(
-        replace(run, page=lambda page: threading.Thread(target=look, args=(page,)).start())
+        replace(
+            run,
+            calibrate=True,
+            page=lambda page: threading.Thread(target=look, args=(page,)).start(),
+        )
     )
 
     assert b"Locust" in told["page"]
     counts = {method: row["num_requests"] for method, row in told["rows"].items()}
     assert counts[""] == counts["TTFT"] == counts["answer"]
     assert got.requests["answered"] >= counts["answer"]
+    assert got.calibration is not None
+    assert {"before", "after"} <= got.calibration.keys()  # also of a load that is stopped by hand
     assert (run.out_dir / "load.json").exists()

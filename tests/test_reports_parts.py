@@ -423,7 +423,7 @@ def test_load_tells_works_calibration_and_facts() -> None:
     summary = {
         **load_summary(),
         "works": [{"name": "tools", "requests": {"due": 9, "answered": 8, "failed": 1},
-                   "goodput": {"share": 0.5}, "cost": {"usd": "0.001"}}],
+                   "goodput": {"share": 0.5, "slos": {"e2e_ms": 900.0}}, "cost": {"usd": "0.001"}}],
         "calibration": {"before": {"streams": 50, "stamp_error_ms": error}, "after": None},
         "tokens": {"prompt": 5, "completion": 70, "reasoning": 10, "deltas": 60, "differ": 1,
                    "compared": 8},
@@ -435,8 +435,9 @@ def test_load_tells_works_calibration_and_facts() -> None:
     view = load_view({"scenario": "mixed", "summary": summary}, 0)
     facts = dict(view.facts)
 
+    assert view.limits_by_work == "tools: e2e ≤ 900.0 ms"
     assert view.works == (
-        ("tools", "9", "8", "1", "-", "-", "-", "-", "-", "-", "50.0%", "-", "-", "0.001"),
+        ("tools", "9", "8", "1", "-", "-", "-", "-", "-", "-", "50.0%", "-", "0.001"),
     )
     assert [row[:6] for row in view.calibration] == [
         ("before the load", "50", "-", "0.010", "0.050", "1.50")

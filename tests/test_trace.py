@@ -91,6 +91,7 @@ def test_a_trace_is_scanned(tmp_path: Path) -> None:
     path.write_text(AZURE)
 
     assert scan_trace(path, "azure") == TraceFacts(3, 2.0000001, 790, 50)
+    assert scan_trace(path, "azure") is scan_trace(path, "azure")  # it is read once
     assert scan_trace(path, "azure", 1.0) == TraceFacts(2, 2e-7, 770, 45)
     path.write_text(AZURE.splitlines()[0])
     with pytest.raises(UsageError, match="holds no request"):

@@ -1,6 +1,7 @@
 """A load run from its first request to the report: what it keeps, and what is judged on it."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from gateproof.loadtests.witness import Witness
 from gateproof.bundled import DEMO_KEY, DEMO_KEY_ENV, Bundled, bundled_server
 from gateproof.cli import main
 from gateproof.errors import UsageError
+from gateproof.live import Live
 from gateproof.run import read_run, read_transcripts
 from gateproof.sample import ErrorKind, Sample
 from gateproof.sampling import Sampling, parse_sampling, samples
@@ -26,7 +28,7 @@ def server() -> Iterator[Bundled]:
         yield running
 
 
-def _load(server: Bundled, folder: Path, fault: str, users: int) -> int:
+def _load(server: Bundled, folder: Path, fault: str, users: int, *more: str) -> int:
     """Make a short load run against a fault; return its exit status."""
     return main(
         [
@@ -34,7 +36,7 @@ def _load(server: Bundled, folder: Path, fault: str, users: int) -> int:
             "--profile", "openai", "--key-env", DEMO_KEY_ENV,
             "--model", "gpt-4o-mini+ttft=30+itl=4+tokens=30",
             "--users", str(users), "--seconds", "1", "--warm-up", "0", "--out", str(folder),
-            "--no-calibration",
+            "--no-calibration", *more,
         ]
     )  # fmt: skip
 
@@ -72,6 +74,42 @@ def test_what_only_load_shows_is_named(
     assert main(["judge", str(folder), "--out", str(again)]) == 1
     judged = {row["check"]: (row["verdict"], row["reason"]) for row in read_run(again).results}
     assert judged == {row["check"]: (row["verdict"], row["reason"]) for row in run.results}
+
+
+def test_asking_again_keeps_to_the_budget(server: Bundled, tmp_path: Path) -> None:
+    """What broke under load is asked for without load only while the budget has room."""
+    folder = tmp_path / "run"
+    status = _load(server, folder, "crowd-loses-done", 20, "--budget", "requests=60")
+
+    run = read_run(folder)
+    found = [row for row in run.results if row["verdict"] == "fail"]
+    assert [row["check"] for row in found] == ["sse.done-terminator"]
+    assert "without" not in found[0]["reason"]
+    assert any("(sse.done-terminator) was not asked for without load" in note for note in run.notes)
+    assert status == 5
+
+
+def test_what_was_kept_until_ctrl_c_is_judged(
+    server: Bundled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load that is interrupted has its answers judged, and nothing more is asked."""
+    stopped: list[int] = []
+
+    def stop(_self: Live, row: dict[str, Any]) -> None:
+        if row["answered"] > 40 and not stopped:
+            stopped.append(row["answered"])
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Live, "take", stop)
+    folder = tmp_path / "run"
+    status = _load(server, folder, "drop-done", 4, "--seconds", "30")
+    run = read_run(folder)
+
+    assert status == 130
+    found = {row["check"]: row for row in run.results}
+    assert found["sse.done-terminator"]["verdict"] == "fail"
+    assert run.loads[0]["summary"]["conformance"]["kept"] >= 5
+    assert any("was not asked for without load" in note for note in run.notes)
 
 
 def test_the_first_requests_and_one_in_many_are_kept() -> None:

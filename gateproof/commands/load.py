@@ -97,8 +97,12 @@ def _make(
     place = f"load/{plan.scenario}"
     one = _load_run(writer.folder / place, target, plan, args)
     if plan.search:
-        _, status, why = search_into(writer, one, place, _tell, args.for_rate)
-        judge_kept(writer, plan.scenario, plan.model, target)
+        try:
+            _, status, why = search_into(writer, one, place, _tell, args.for_rate)
+        except KeyboardInterrupt:
+            judge_kept(writer, plan.scenario, plan, target, ask=False)
+            raise
+        judge_kept(writer, plan.scenario, plan, target)
         return status, why
     if plan.limits:
         return limits_into(writer, one, place, Live(plan, verbose=getattr(args, "verbose", False)))
@@ -111,7 +115,8 @@ def load_into(
 ) -> LoadSummary:
     """Make a load run inside a run folder and add its summary to the run file.
 
-    After Ctrl-C what was measured until then is added, and KeyboardInterrupt goes on.
+    After Ctrl-C what was measured and kept until then is judged and added, nothing more is asked,
+    and KeyboardInterrupt goes on.
     """
     place = f"load/{plan.scenario}"
     folder = writer.folder / place
@@ -120,7 +125,8 @@ def load_into(
         summary = run_load(_load_run(folder, target, plan, args), live.take)
     except KeyboardInterrupt:
         with contextlib.suppress(OSError, ValueError):
-            writer.load(plan.scenario, place, json.loads((folder / "load.json").read_text("utf-8")))
+            row = json.loads((folder / "load.json").read_text("utf-8"))
+            _write_load(writer, target, plan, plan.scenario, row, ask=False)
         writer.note("The load run was interrupted; its figures are of what came until then.")
         raise
     finally:
@@ -144,12 +150,21 @@ def load_into(
 
 
 def _write_load(
-    writer: RunWriter, target: Target, plan: LoadPlan, name: str, row: dict[str, Any]
+    writer: RunWriter,
+    target: Target,
+    plan: LoadPlan,
+    name: str,
+    row: dict[str, Any],
+    *,
+    ask: bool = True,
 ) -> None:
     """Write one run's figures, and judge what it kept of its answers."""
     talk = sum(item["count"] for item in row["errors"] if item["kind"] == "cross-talk")
-    under = judge_kept(writer, name, plan.model, target, talk)
-    writer.load(name, f"load/{name}", {**row, "conformance": under} if under else row)
+    under = None
+    try:
+        under = judge_kept(writer, name, plan, target, talk, ask=ask)
+    finally:  # a second Ctrl-C leaves the figures
+        writer.load(name, f"load/{name}", {**row, "conformance": under} if under else row)
 
 
 def load_plan(target: Target, model: str, args: argparse.Namespace) -> LoadPlan:

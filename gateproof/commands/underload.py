@@ -8,10 +8,15 @@ import contextlib
 import datetime as dt
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from gateproof.budget import Budget, budget_of
 from gateproof.conform import Plan, make_plan, waive
+from gateproof.kneerun import has_room, rest_of
+from gateproof.plan import LoadPlan
 from gateproof.profile import Profile, load_profile
 from gateproof.run import Run, RunWriter, read_run
 from gateproof.suite import load_checks
@@ -23,35 +28,45 @@ __all__ = ["broken_under_load", "judge_kept", "write_results"]
 
 
 def judge_kept(
-    writer: RunWriter, scenario: str, model: str, target: Target, cross_talk: int = 0
+    writer: RunWriter,
+    scenario: str,
+    load: LoadPlan,
+    target: Target,
+    cross_talk: int = 0,
+    *,
+    ask: bool = True,
 ) -> dict[str, Any] | None:
     """Judge the answers that a load run kept, write the results, and return what a summary says.
 
     Those of all steps of a search are judged together. ``cross_talk`` is how many answers the
     generator found another request's reference in. Nothing is returned where nothing was kept. What
-    has a finding is asked for once more without load, unless the run has judged it so already.
+    has a finding is asked for once more without load, within what the load has left of its budget,
+    unless the run has judged it so already, or nothing more is to be asked (``ask``).
     """
     place = f"load/{scenario}"
-    load = writer.folder / place
-    folders = [load / "transcripts", *sorted(load.glob("step-*/transcripts"))]
+    folders = [writer.folder / place, *sorted((writer.folder / place).glob("step-*"))]
+    kept = [folder / "transcripts" for folder in folders]
     profile = load_profile(target.profile)
     use = {
-        "model": model,
+        "model": load.model,
         "models": dict(target.models),
         "profile": profile.name,
         "options": dict(profile.options),
         "cross_talk": cross_talk,
     }
-    transcript = gather(folders, place, use)
+    transcript = gather(kept, place, use)
     if not transcript.exchanges:
         return None
     plan = make_plan(target, profile, load_checks())
     under = judge_under_load(plan, transcript)
-    alone = _alone(writer, plan, target, under)
+    budget = _left(load, folders)
+    if budget is not None:  # of the target's own, or of the run
+        plan = replace(plan, target=replace(target, budget=budget))
+    alone = _alone(writer, plan, under, ask=ask and (budget is None or has_room(budget)))
     transcript = _with(transcript, {"alone": [[*key, said] for key, said in alone.items()]})
     under = tell_alone(under, alone)
     writer.keep(transcript)
-    for folder in folders:
+    for folder in kept:
         shutil.rmtree(folder, ignore_errors=True)
     write_results(writer, plan, profile, target, under)
     return under.as_json()
@@ -89,8 +104,19 @@ def broken_under_load(run: Run) -> int:
     )
 
 
+def _left(load: LoadPlan, folders: Sequence[Path]) -> Budget | None:
+    """Give what a load has left of its budget; None where it has none."""
+    if not load.budget:
+        return None
+    budget = budget_of(load.budget, "The budget")
+    for folder in folders:
+        if any(folder.glob("samples.*.bin")):
+            budget = rest_of(budget, folder, load.prices)
+    return budget
+
+
 def _alone(
-    writer: RunWriter, plan: Plan, target: Target, under: UnderLoad
+    writer: RunWriter, plan: Plan, under: UnderLoad, *, ask: bool
 ) -> dict[tuple[str, str], str]:
     """Return the verdicts without load of what has a finding: those of this run, or new ones."""
     known = {
@@ -98,10 +124,15 @@ def _alone(
     }
     found = {key: known[key] for key in under.found.items() if key in known}
     left = {check: read for check, read in under.found.items() if (check, read) not in found}
-    if left:
+    if left and ask:
         with contextlib.suppress(OSError):  # then the findings are told without
-            asked = asyncio.run(ask_alone(plan, read_secrets(target), uuid.uuid4().hex[:12], left))
-            found |= asked
+            secrets = read_secrets(plan.target)
+            found |= asyncio.run(ask_alone(plan, secrets, uuid.uuid4().hex[:12], left))
+    elif left:
+        writer.note(
+            f"What broke under load ({', '.join(sorted(left))}) was not asked for without load: "
+            "the run was interrupted, or its budget is spent."
+        )
     return found
 
 
