@@ -78,10 +78,17 @@ def body(use: Use, prompt: Any = _SHORT, **changes: Any) -> dict[str, Any]:
     return {name: member for name, member in value.items() if member is not None}
 
 
-def ask(value: object, *, path: str = PATH, version: str | None = VERSION, **more: Any) -> Ask:
+def ask(
+    value: object,
+    *,
+    path: str = PATH,
+    version: str | None = VERSION,
+    headers: tuple[tuple[str, str], ...] = (),
+    **more: Any,
+) -> Ask:
     """Build a request with the header of the version, or without it."""
-    headers = (("anthropic-version", version),) if version else ()
-    return Ask.json(path, value, headers=headers, **more)
+    own = (("anthropic-version", version),) if version else ()
+    return Ask.json(path, value, headers=(*own, *headers), **more)
 
 
 def both_modes(value: dict[str, Any]) -> list[Ask]:

@@ -12,7 +12,7 @@ oddity (``control``): what differs between the two was done by the gateway's rea
 import itertools
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from gateproof.scenario import Steps, Use, scenario
 from gateproof.target import origin_of
@@ -46,6 +46,7 @@ __all__ = [
     "PLAIN",
     "PRESTREAM_ERROR",
     "RATE_LIMITED",
+    "REPEAT",
     "RETRY_AFTER_S",
     "SILENCE",
     "SPLIT",
@@ -60,15 +61,18 @@ __all__ = [
     "USAGE",
     "USAGE_COUNTS",
     "WEATHER",
+    "Asking",
     "gathered",
     "is_its_own_upstream",
     "tag",
+    "tagged",
 ]
 
 CHAT = "/chat/completions"
 # Two-, three- and four-byte code points, a joined emoji, and nothing that a markdown or HTML
 # filter might take for its own.
 TEXT = "Grüße aus Köln, 東京 and Ελλάδα: naïve café, 100 % 🙂 👩‍🚀, the end"
+REPEAT = f"Repeat exactly: {TEXT}"
 PAUSE_MS = 2000  # a pause that any gateway must bear: reasoning models pause ten times as long
 ITL_MS = 40
 PACE = f"itl={ITL_MS}"
@@ -113,27 +117,46 @@ def tag(canary: str, label: str) -> str:
     return f"{canary}-{label}"
 
 
-def _body(use: Use, label: str, *behaviours: str, **changes: Any) -> dict[str, Any]:
-    content = f"({tag(use.canary, label)}) Repeat exactly: {TEXT}"
-    messages = [{"role": "user", "content": content}]
-    return {"model": use.upstream_model(*behaviours), "messages": messages, **changes}
+class Asking(Protocol):
+    """Asks for one thing in one dialect: ``prompt`` is repeated text unless it says otherwise.
+
+    ``acts`` are what the client does, and more headers, as ``Ask.json`` takes them.
+    """
+
+    def __call__(
+        self,
+        use: Use,
+        label: str,
+        *behaviours: str,
+        prompt: str = ...,
+        acts: Mapping[str, Any] | None = ...,
+        **changes: Any,
+    ) -> Ask:
+        """Build the request."""
 
 
-def _ask(use: Use, label: str, *behaviours: str, acts: Any = None, **changes: Any) -> Ask:
-    return Ask.json(CHAT, _body(use, label, *behaviours, **changes), label=label, **(acts or {}))
+def tagged(use: Use, label: str, prompt: str) -> str:
+    """Return a prompt behind the tag of its exchange."""
+    return f"({tag(use.canary, label)}) {prompt}"
 
 
-def _both(use: Use, *behaviours: str, **changes: Any) -> list[Ask]:
+def _ask(
+    use: Use,
+    label: str,
+    *behaviours: str,
+    prompt: str = REPEAT,
+    acts: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Ask:
+    messages = [{"role": "user", "content": tagged(use, label, prompt)}]
+    value = {"model": use.upstream_model(*behaviours), "messages": messages, **changes}
+    return Ask.json(CHAT, value, label=label, **(acts or {}))
+
+
+def _with_control(use: Use, *behaviours: str, ask: Asking = _ask, **changes: Any) -> list[Ask]:
     return [
-        _ask(use, "plain", *behaviours, **changes),
-        _ask(use, "stream", *behaviours, stream=True, **changes),
-    ]
-
-
-def _with_control(use: Use, *behaviours: str, **changes: Any) -> list[Ask]:
-    return [
-        _ask(use, "control", stream=True, **changes),
-        _ask(use, "stream", *behaviours, stream=True, **changes),
+        ask(use, "control", stream=True, **changes),
+        ask(use, "stream", *behaviours, stream=True, **changes),
     ]
 
 
@@ -145,11 +168,13 @@ def is_its_own_upstream(use: Use) -> bool:
 
 _STREAMED = ("upstream", "chat.stream")
 
+# What takes ``ask`` is asked for in the other dialect too (``messages_upstream``).
+
 
 @scenario("upstream.plain", needs=_STREAMED)
-def PLAIN(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+def PLAIN(use: Use, ask: Asking = _ask) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have a text repeated, without and with stream."""
-    yield _both(use)
+    yield [ask(use, "plain"), ask(use, "stream", stream=True)]
 
 
 @scenario("upstream.usage", needs=["upstream", "chat.stream.usage"])
@@ -240,16 +265,8 @@ def TOOLS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
 
 
 def _tool_ask(use: Use, label: str, **changes: Any) -> Ask:
-    arguments = json.dumps(TOOL_ARGUMENTS, ensure_ascii=False)
-    content = f"{tag(use.canary, label)} Call get_weather with {arguments}"
-    value = {
-        "model": use.upstream_model(),
-        "messages": [{"role": "user", "content": content}],
-        "tools": [WEATHER, CLOCK],
-        "tool_choice": "auto",
-        **changes,
-    }
-    return Ask.json(CHAT, value, label=label)
+    prompt = f"Call get_weather with {json.dumps(TOOL_ARGUMENTS, ensure_ascii=False)}"
+    return _ask(use, label, prompt=prompt, tools=[WEATHER, CLOCK], tool_choice="auto", **changes)
 
 
 @scenario("upstream.midstream-error", needs=_STREAMED)
@@ -259,16 +276,16 @@ def MIDSTREAM_ERROR(use: Use) -> Steps:  # noqa: N802  # the decorator makes it 
 
 
 @scenario("upstream.cut", needs=_STREAMED)
-def CUT(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+def CUT(use: Use, ask: Asking = _ask) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream's connection closed, reset, or ended without a trace, in mid-stream.
 
     The upstream paces its tokens, so that some of them have reached the client before it fails.
-    In the third answer only the missing finish_reason and [DONE] tell that it was cut.
+    In the third answer only the events that are missing at its end tell that it was cut.
     """
     yield [
-        _ask(use, "cut", "cut", PACE, stream=True),
-        _ask(use, "reset", "reset", PACE, stream=True),
-        _ask(use, "ended", "cut", "close-delimited", PACE, stream=True),
+        ask(use, "cut", "cut", PACE, stream=True),
+        ask(use, "reset", "reset", PACE, stream=True),
+        ask(use, "ended", "cut", "close-delimited", PACE, stream=True),
     ]
 
 
@@ -312,21 +329,21 @@ def MALFORMED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a cons
 
 
 @scenario("upstream.silence", needs=_STREAMED, rounds=3)
-def SILENCE(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+def SILENCE(use: Use, ask: Asking = _ask) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream send nothing for two seconds before its first event."""
-    yield _with_control(use, f"silence={PAUSE_MS}")
+    yield _with_control(use, f"silence={PAUSE_MS}", ask=ask)
 
 
 @scenario("upstream.stall", needs=_STREAMED, rounds=3)
-def STALL(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+def STALL(use: Use, ask: Asking = _ask) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream stop for two seconds in mid-stream."""
-    yield _with_control(use, f"stall={PAUSE_MS}")
+    yield _with_control(use, f"stall={PAUSE_MS}", ask=ask)
 
 
 @scenario("upstream.codepoints", needs=_STREAMED)
-def CODEPOINTS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+def CODEPOINTS(use: Use, ask: Asking = _ask) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream divide code points between two writes."""
-    yield _with_control(use, "split-codepoint")
+    yield _with_control(use, "split-codepoint", ask=ask)
 
 
 @scenario("upstream.crlf", needs=_STREAMED)
@@ -376,33 +393,25 @@ def gathered(made: Exchange) -> bool:
 
 
 @scenario("upstream.paced", needs=_STREAMED, alone=True)
-def PACED(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+def PACED(use: Use, ask: Asking = _ask) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Have the upstream send a token every 40 ms; ask again, twice at most, if it came gathered.
 
     A gateway that gathers does so each time; a machine that was busy for a second does not.
     """
+    prompt = "Write a paragraph about the sea."
     for label in ("first", "second", "third"):
-        content = f"{tag(use.canary, label)} Write a paragraph about the sea."
-        value = {
-            "model": use.upstream_model(f"itl={ITL_MS}", f"tokens={TOKENS}"),
-            "messages": [{"role": "user", "content": content}],
-            "stream": True,
-        }
-        made: Exchange = yield Ask.json(CHAT, value, label=label)
+        made = yield ask(use, label, PACE, f"tokens={TOKENS}", prompt=prompt, stream=True)
         if not gathered(made):
             return
 
 
 @scenario("upstream.cancel", needs=_STREAMED)
-def CANCEL(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
-    """Go away after four events of a stream that would last for half a minute."""
-    content = f"{tag(use.canary, 'stream')} Write a long text about the sea."
-    value = {
-        "model": use.upstream_model("itl=50", "tokens=600"),
-        "messages": [{"role": "user", "content": content}],
-        "stream": True,
-    }
-    yield Ask.json(CHAT, value, label="stream", cancel_after_events=4)
+def CANCEL(use: Use, ask: Asking = _ask) -> Steps:  # noqa: N802  # the decorator makes it a constant
+    """Go away after six events of a stream that would last for half a minute."""
+    prompt = "Write a long text about the sea."
+    acts = {"cancel_after_events": 6}
+    slow = ("itl=50", "tokens=600")
+    yield ask(use, "stream", *slow, prompt=prompt, acts=acts, stream=True, max_tokens=1000)
 
 
 @scenario("upstream.cancel-early", needs=_STREAMED)
@@ -412,8 +421,8 @@ def CANCEL_EARLY(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a c
 
 
 @scenario("upstream.headers", needs=["upstream", "chat"])
-def HEADERS(use: Use) -> Steps:  # noqa: N802  # the decorator makes it a constant
+def HEADERS(use: Use, ask: Asking = _ask) -> Steps:  # noqa: N802  # the decorator makes it a constant
     """Send a header that is for the gateway alone, because Connection names it."""
     if not is_its_own_upstream(use):
         headers = (("connection", f"keep-alive, {HOP_HEADER}"), (HOP_HEADER, use.canary))
-        yield _ask(use, "plain", acts={"headers": headers})
+        yield ask(use, "plain", acts={"headers": headers})
