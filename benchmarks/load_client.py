@@ -46,6 +46,7 @@ import numpy as np
 from gateproof.loadtests.calibrate import fetch_log, running_responder
 from gateproof.loadtests.responder import Entry, read_log
 from load_figures import BARE, FLOOR, Bench, Row, markdown
+from load_tools import PEERS, Asked
 from numpy.typing import NDArray
 
 from gateproof.loadrun import LoadRun, run_load
@@ -215,7 +216,7 @@ def peers(bench: Bench, names: list[str], streams: int) -> None:
             with tempfile.TemporaryDirectory() as folder, responder(apart=False) as url:
                 begun = monotonic_ns()
                 seconds = bench.ramp_s + bench.seconds
-                asked = load_peers.Asked(
+                asked = Asked(
                     f"{url}/{PACED}", streams, bench.ramp_s, seconds, Path(folder) / "run"
                 )
                 left = load_peers.run_peer(name, asked)
@@ -241,7 +242,7 @@ def peers(bench: Bench, names: list[str], streams: int) -> None:
             row = compare(Seen(later, len(later), cpu_s, left.memory_mb, lasted_s), true, -1)
             row["chunks_per_s"] = round(chunks / lasted_s)
             row["cpu_s_per_100k"] = round(cpu_s / chunks * 1e5, 3)
-            blind = load_peers.PEERS[name].unlike
+            blind = PEERS[name].unlike
             row |= dict.fromkeys([key for key in row if blind and key.startswith(blind)])
             row |= {"took_s": round(took_s, 1), "noise_ms": round(noise_ms(), 3)}
             bench.add(f"accuracy-{streams}", name, row)
@@ -342,9 +343,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each run")
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the part million")
-    parser.add_argument(
-        "--peers", default="", help=", ".join(load_peers.PEERS) + ": beside accuracy"
-    )
+    parser.add_argument("--peers", default="", help=", ".join(PEERS) + ": beside accuracy")
     parser.add_argument("--write", type=Path, help="keep the result as Markdown")
     parser.add_argument("--smoke", action="store_true", help="only show that it works")
     options = parser.parse_args()
