@@ -41,6 +41,7 @@ __all__ = [
 CONFIDENCE: Final = 0.95
 _SURE: Final = 1 - (1 - CONFIDENCE) / 2
 _LIMITED_TWICE: Final = 2
+_QUEUES: Final = 0.05  # growth of waiting, in seconds a second, that is no wobble
 _LONGEST: Final = 3  # a slow level's step is at most so many times longer than step_s
 _UNITS: Final = {"rate": "requests/s", "users": "users"}
 
@@ -302,10 +303,9 @@ def find_knee(search: Search, steps: Sequence[Step], stop: Stop) -> Knee:
         part = (holds.fitted - search.goodput) / (holds.fitted - breaks.fitted)
         grown, _ = _growing(steps, holds, holds)
         estimate = holds.level * (breaks.level / holds.level) ** part / (1 + grown)
-        served = [one.served for one in steps if one.level == breaks.level and one.grows]
-        if served:  # what was carried there is a bound of its own
-            most = max(filter(None, served))
-            estimate = math.sqrt(holds.level * min(max(most, holds.level), breaks.level))
+        carried = _carried(steps, breaks)
+        if carried is not None:  # no more than that is served for long, whatever the SLO allows
+            estimate = min(estimate, carried)
     outcome = stop.outcome if stop.outcome in _SAYS else "unfinished"
     says = _SAYS[outcome].format(
         estimate=_told(estimate),
@@ -382,6 +382,17 @@ def _growing(steps: Sequence[Step], first: Level, last: Level | None) -> tuple[f
     mean = sum(slope for slope, _, _ in found) / len(found)
     half = math.sqrt(sum(((high - low) / 2) ** 2 for _, low, high in found)) / len(found)
     return max(mean, 0.0), max(mean + half, 0.0)
+
+
+def _carried(steps: Sequence[Step], breaks: Level) -> float | None:
+    """Tell what was served at most where waiting grew beyond the knee, the median of its steps."""
+    found = sorted(
+        step.offered / (1 + step.growth[0])
+        for step in steps
+        if step.growth is not None and step.growth[0] > _QUEUES and step.offered
+        if step.level >= breaks.level and not step.limited
+    )
+    return found[len(found) // 2] if found else None
 
 
 def _answered(steps: Sequence[Step], level: float) -> float | None:

@@ -101,7 +101,10 @@ def load_sentence(loads: Sequence[Mapping[str, Any]]) -> str:
             break
     state = {True: "Valid load", False: "INVALID load"}.get(valid, "Load")
     more = f"; {told(len(loads) - 1, 'more load run')}" if len(loads) > 1 else ""
-    return safe(f"{state}: {', '.join(said) or 'no figures'}{more}")
+    figures = _at(summary, "drift", "figures")
+    moving = isinstance(figures, Mapping) and any(_at(one, "drifts") for one in figures.values())
+    drift = f"; {_at(summary, 'drift', 'says')}" if moving else ""
+    return safe(f"{state}: {', '.join(said) or 'no figures'}{drift}{more}")
 
 
 def load_lines(summary: Mapping[str, Any]) -> list[str]:

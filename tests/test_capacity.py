@@ -90,9 +90,10 @@ def true_knee(server: Server, low: float, high: float) -> float:
 BUNDLED = parse_search(load_scenario("ramp-to-knee").settings["search"], "ramp-to-knee")
 
 
-# Measured with 60 seeds each: 0.98 to 1.00 by either search, where the interval is a nominal 95 %;
-# the lower end is above the knee in at most one of 60. By goodput alone, without the growth of
-# waiting, it is in up to 22 of 60: a queue that has no end passes no SLO in three seconds.
+# Measured with 60 seeds each: 0.97 to 1.00 by either search, where the interval is a nominal 95 %;
+# the lower end is above the knee in at most two of 60, and the estimate 5 % below it to 7 % above
+# in the median. By goodput alone, without the growth of waiting, the lower end is above the knee in
+# up to 22 of 60, and the estimate up to 14 %: a queue without end passes no SLO in three seconds.
 @pytest.mark.parametrize("search", [SEARCH, BUNDLED], ids=["usual", "bundled"])
 @pytest.mark.parametrize(
     "server",
@@ -115,6 +116,7 @@ def test_the_interval_holds_the_true_knee(server: Server, search: Search) -> Non
     assert sum(hits) >= 18
     assert sum(over) <= 2
     assert sum(safe) == 20
+    assert sorted(k.estimate or 0 for k in found)[10] == pytest.approx(truth, rel=0.12)
     assert sorted((k.high or 1e3) / (k.low or 1) for k in found)[10] < 2
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateproof.loadtext import headline, interval, invalid_line, load_lines
+from gateproof.loadtext import headline, interval, invalid_line, load_lines, load_sentence
 
 SPREAD = {
     "n": 500,
@@ -54,6 +54,27 @@ def test_invalid_comes_first() -> None:
     assert invalid_line(loads[:1]) == ""
 
 
+def test_a_load_is_told_in_a_sentence() -> None:
+    """Valid or not comes first, then the key figures; a drift that was seen is one of them."""
+    drift = {"says": "TTFT rises by 9%", "figures": {"ttft_ms": {"drifts": True}}}
+    whole = {
+        **SUMMARY,
+        "verdict": {"valid": True},
+        "requests": {"due": 9, "answered": 8},
+        "metrics": {"ttft_ms": {"n": 0}, "e2e_ms": SPREAD},
+        "rates": {"tokens_per_s": 0.0, "answered_per_s": 2.5},
+        "drift": drift,
+    }
+
+    assert load_sentence([{"summary": whole}]) == (
+        "Valid load: 8 of 9 requests answered, end to end p50 50 ms, p95 65.51 ms, 2.5 requests/s; "
+        "TTFT rises by 9%"
+    )
+    assert load_sentence([{"summary": SUMMARY}] * 3).startswith("INVALID load: TTFT p50 50 ms, ")
+    assert load_sentence([{"summary": None}, {}]) == "Load: no figures; 1 more load run"
+    assert load_sentence([]) == ""
+
+
 @pytest.mark.parametrize("bounds", [None, [1.0], "ab", [1, None], 3], ids=repr)
 def test_no_interval_is_said_where_there_is_none(bounds: object) -> None:
     """Whatever is no interval is left out."""
@@ -73,6 +94,11 @@ VALUES = st.recursive(
 @given(st.dictionaries(st.sampled_from(list(SUMMARY)), VALUES))
 def test_any_summary_is_told(summary: dict[str, Any]) -> None:
     """Whatever a summary holds, it is told in printable text."""
-    said = [*load_lines(summary), headline(summary), invalid_line([{"summary": summary}])]
+    said = [
+        *load_lines(summary),
+        headline(summary),
+        load_sentence([{"summary": summary}]),
+        invalid_line([{"summary": summary}]),
+    ]
 
     assert all(line.isprintable() for line in said)
