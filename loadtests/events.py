@@ -36,6 +36,11 @@ class EventReader:
         self._cr = False  # the last byte was CR
 
     @property
+    def between(self) -> bool:
+        """Tell whether a whole event was the last thing that came."""
+        return self._begun and not self._held and not self._cr
+
+    @property
     def pending(self) -> bytes:
         """What came after the last whole event."""
         return b"".join(self._held)

@@ -13,7 +13,7 @@ from typing import Final
 
 from gateproof.sample import ErrorKind
 
-__all__ = ["Broken", "Response"]
+__all__ = ["SIZES", "Broken", "Response"]
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # nginx takes 8 x 8 KiB for large headers
 MAX_LINE_BYTES: Final = 8 * 1024
@@ -26,7 +26,9 @@ _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?\Z")
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\Z")
 
-_sizes: dict[bytes, int] = {}  # chunk sizes repeat: the last stage of a line's parsing is a look-up
+SIZES: Final[dict[bytes, int]] = {}
+"""Sizes by a chunk's line, as far as seen: they repeat, so that reading a line is a look-up."""
+
 _MOST_SIZES: Final = 4096
 
 
@@ -86,6 +88,16 @@ class Response:
             raise Broken(kind, f"the connection ended in the head: {self._held[:200]!r}")
         elif not self.done:
             raise Broken(ErrorKind.CUT, f"the connection ended inside a {self._mode} body")
+
+    @property
+    def between(self) -> bool:
+        """Tell whether the next byte of a chunked body begins a chunk's size line."""
+        return self._mode == "chunked" and not self._left and not self._held
+
+    def passed(self, size: int) -> bool:
+        """Count a whole chunk that somebody else read; False when it would be too much."""
+        self._body_left -= size
+        return self._body_left >= 0
 
     def close(self) -> None:
         """Take no more: let go of who takes the body, so that neither waits for the collector."""
@@ -177,7 +189,7 @@ class Response:
         """Take the bytes of a chunked body; the data in a read is handed on at once."""
         if not self._left and not self._held:  # the most usual read is one whole chunk
             place = data.find(b"\n")
-            size = _sizes.get(data[:place])
+            size = SIZES.get(data[:place])
             if (
                 size
                 and len(data) == place + size + 3
@@ -228,7 +240,7 @@ class Response:
                     break
                 line = data[place:stop]
                 place = stop + 1
-                size = _sizes.get(line)
+                size = SIZES.get(line)
                 if size is None:
                     size = _size(line)
                 if size == 0:
@@ -272,7 +284,7 @@ def _whole_chunks(data: bytes, parts: list[bytes]) -> int:
     pieces = data.split(b"\r\n")
     place = 0
     for line, part in zip(pieces[:-2:2], pieces[1:-1:2], strict=False):
-        size = _sizes.get(line)
+        size = SIZES.get(line)
         if not size or size != len(part):
             break
         parts.append(part)
@@ -300,6 +312,6 @@ def _size(line: bytes) -> int:
     if found is None:
         raise Broken(ErrorKind.MALFORMED_HTTP, f"not a chunk size: {line[:80]!r}")
     size = int(found[1], 16)
-    if len(_sizes) < _MOST_SIZES and len(line) <= 16:
-        _sizes[line] = _sizes[line.rstrip(b"\r")] = size
+    if len(SIZES) < _MOST_SIZES and len(line) <= 16:
+        SIZES[line] = SIZES[line.rstrip(b"\r")] = size
     return size

@@ -22,9 +22,9 @@ from gateproof.sample import NEVER, ErrorKind, Flag, Sample
 from .canary import Watch
 from .framing import Broken, Response
 
-__all__ = ["Reply"]
+__all__ = ["WATCHED_BYTES", "Reply"]
 
-_WATCHED_BYTES: Final = 64 * 1024  # that may come before the text in them is looked through
+WATCHED_BYTES: Final = 64 * 1024  # that may come before the text in them is looked through
 _KEPT_BYTES: Final = 4096  # of a body that is no such answer, as evidence
 _RETRY_SECONDS: Final = re.compile(rb"[0-9]{1,6}(?:\.[0-9]{1,6})?\Z")
 _LONGEST_WAIT_S: Final = 10**6
@@ -96,7 +96,7 @@ class Reply:
         if not self.sample.first_byte_ns:
             self.sample.first_byte_ns = at_ns
         self._fed += len(data)
-        if self._fed > _WATCHED_BYTES and self._watch is not None:
+        if self._fed > WATCHED_BYTES and self._watch is not None:
             self._fed = 0
             self._watch.end()
         try:

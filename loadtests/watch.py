@@ -12,6 +12,7 @@ connection's last one, or after the read, is not believed (a wall clock that was
 round reads so many connections at most, so that timers and greenlets get their turn.
 """
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable
 from struct import Struct
@@ -74,7 +75,8 @@ class Watch:
     def add(self, sock: Any, connection: Watched) -> None:
         """Begin to read a connection."""
         if STAMPED_BY_KERNEL:
-            sock.setsockopt(_SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            with contextlib.suppress(OSError):  # what stands in for a kernel may not know it
+                sock.setsockopt(_SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         fd = sock.fileno()
         if self._epoll is not None:
             self._watched[fd] = connection

@@ -388,3 +388,71 @@ def test_broken_says_what_it_saw() -> None:
     response = Response(lambda _status, _headers: lambda _data, _at: None)
     with pytest.raises(Broken, match="not a status line: b'hello'"):
         response.feed(b"hello", 0)
+
+
+PIECES = st.sampled_from(
+    [
+        ROLE,
+        WORD,
+        WORD,
+        THINK,
+        STOP,
+        USAGE,
+        DONE,
+        WORD[:-1],
+        b"\n",
+        b"\r",
+        WORD.replace(b"\n", b"\r\n"),
+        WORD.replace(b"\n", b"\r"),
+        WORD[:9] + b"\rdata: " + WORD[9:],
+        b": ping\n\n",
+        b"event: x\n" + WORD,
+        b"data: {}\n" + WORD,
+        b"data: not JSON\n\n",
+        event({"content": "wörd \u2028"}),
+        event({"content": "w" * 300}),
+        event(error={"message": "no"}),
+        WORD + WORD,
+        b"d",
+        b"ata: [DONE]\n\n",
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=12), st.booleans())
+def test_a_chunk_a_read_is_read_as_any_other_cut(pieces: list[bytes], right: bool) -> None:  # noqa: FBT001  # drawn
+    """The short way, of reads that bring one whole chunk each, judges as the long way does."""
+    head = CHUNKED if right else CHUNKED.replace(b"event-stream", b"plain")
+    parts = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
+    parts = [head, *parts, b"0\r\n\r\n"]
+
+    long = read(b"".join(parts), bytewise)  # first: it learns the sizes that the short way knows
+    short = read(b"", lambda _: iter(parts))
+
+    assert judged(short) == judged(long)
+    assert short.says == long.says
+    assert short.response.reusable == long.response.reusable
+
+
+def test_a_flood_of_single_chunks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks that are read the short way count as much as all others."""
+    monkeypatch.setattr(framing, "MAX_BODY_BYTES", 40 * len(WORD))
+    part = b"%x\r\n%b\r\n" % (len(WORD), WORD)
+
+    flood = read(b"", lambda _: iter([CHUNKED, *([part] * 50)]))
+
+    assert judged(flood)[0] == "TOO_LARGE"
+    assert len(flood.stamps) == 40
+
+
+def test_data_that_looks_like_a_chunk_is_data() -> None:
+    """The short way is for reads that begin where a chunk begins, and for those only."""
+    frame = b"%x\r\n%b\r\n" % (len(WORD), WORD)
+    outer = b"%x\r\n" % len(frame)
+
+    parts = [chunked(ROLE, WORD, end=b""), frame, outer, frame, b"\r\n", b"0\r\n\r\n"]
+    long = read(b"".join(parts), bytewise)
+    short = read(b"", lambda _: iter(parts))
+
+    assert judged(short) == judged(long)
+    assert judged(short)[3] == 3
