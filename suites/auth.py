@@ -4,7 +4,8 @@ from gateproof.check import Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Transcript
 
-from .refusal import answered, shown
+from .reading import shown
+from .refusal import answered, turned_down
 from .scenarios.auth import OTHER_ROUTES
 from .scenarios.errors import MALFORMED_AUTH, MODELS_NO_KEY, NO_KEY, WRONG_KEY
 
@@ -35,7 +36,7 @@ def test_model_list_needs_a_key(seen: Transcript) -> str:
     got = openai.response(seen[0])
     if got.status < 400 and not answered(seen[0]):
         raise Untestable(f"the refusal has status {got.status} (see err.not-200)")
-    expect(400 <= got.status < 500, wanted="status 401", got=shown(got))
+    turned_down(seen[0], wanted="status 401")
     return f"status {got.status}"
 
 

@@ -8,7 +8,8 @@ from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 from gateproof.wire import Read
 
-from .refusal import answered, body_value, is_error, message_of, refusals, refused, shown
+from .reading import shown
+from .refusal import answered, body_value, is_error, message_of, refusals, refused
 from .scenarios.errors import (
     EMPTY_MESSAGES,
     LONE_SURROGATE,

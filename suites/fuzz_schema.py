@@ -6,7 +6,8 @@ from gateproof.check import Finding, Place, Untestable, check
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
-from .refusal import answered, shown
+from .reading import shown
+from .refusal import answered
 from .scenarios.fuzz import CONVERSATIONS, NEGATIVE, POSITIVE
 
 SHOWN_BYTES = 300  # of a request; the whole of it is in the transcript

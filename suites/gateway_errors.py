@@ -15,8 +15,8 @@ from .journal import (
     own_upstream,
     places,
 )
-from .reading import speaks_messages
-from .refusal import body_value, message_of, shown
+from .reading import shown, speaks_messages
+from .refusal import body_value, message_of
 from .scenarios import messages_upstream as mup
 from .scenarios import upstream as up
 

@@ -6,7 +6,8 @@ from gateproof.check import Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
-from .refusal import answered, shown
+from .reading import shown
+from .refusal import answered
 from .scenarios import messages
 from .scenarios.chat import PLAIN, STREAM
 from .scenarios.errors import MISSING_MODEL, TEXT_PLAIN, UNKNOWN_MODEL

@@ -9,7 +9,8 @@ from gateproof.check import Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
-from .reading import accepted, clean_refusal, each, shown
+from .reading import accepted, clean_refusal, each
+from .refusal import turned_down
 from .scenarios.images import COUNT, FORMS, IMAGES, NO_PROMPT
 
 # How the files of images begin: PNG, JPEG, GIF, WebP.
@@ -82,6 +83,4 @@ def _form(entry: Mapping[str, Any], at: Place) -> str:
 @check("img.missing-prompt", on=[NO_PROMPT])
 def test_missing_prompt_is_refused(seen: Transcript) -> None:
     """A request without a prompt is refused with a 4xx and an error."""
-    got = openai.response(seen[0])
-    refused = 400 <= got.status < 500 and clean_refusal(got)
-    expect(refused, wanted="a 4xx and an error without a prompt", got=shown(got))
+    turned_down(seen[0], wanted="a 4xx and an error without a prompt", saying_why=True)

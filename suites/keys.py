@@ -6,7 +6,8 @@ from gateproof.check import Finding, Inconclusive, Place, Untestable, check, exp
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
-from .refusal import body_value, message_of, shown
+from .reading import shown
+from .refusal import body_value, message_of, turned_down
 from .scenarios.keys import KEY_INVALID, KEY_LIFE, KEY_RESTRICTED, created_id, has_secret, made
 
 
@@ -169,8 +170,7 @@ def test_a_deleted_key_is_refused(seen: Transcript) -> str:
 def test_a_deletion_needs_an_id(seen: Transcript) -> str:
     """Deleting without an id is refused with a 4xx, and no key is gone."""
     at, exchange = _step(seen, "delete without id")
-    got = openai.response(exchange)
-    expect(400 <= got.status < 500, wanted="a refusal with a 4xx", got=shown(got), at=at)
+    got = turned_down(exchange, wanted="a refusal with a 4xx", at=at)
     _, before = _step(seen, "list")
     at, after = _step(seen, "list before deletion")
     gone = set(_listed(before)) - set(_listed(after))
@@ -186,8 +186,7 @@ def test_an_unknown_key_is_not_deleted(seen: Transcript) -> str:
     if created_id(seen[0]) in _listed(after):
         raise Untestable("the key is still there (see keys.deleted-unlisted)")
     at, exchange = _step(seen, "delete again")
-    got = openai.response(exchange)
-    expect(400 <= got.status < 500, wanted="status 404 or another 4xx", got=shown(got), at=at)
+    got = turned_down(exchange, wanted="status 404 or another 4xx", at=at)
     return f"status {got.status}"
 
 

@@ -6,7 +6,8 @@ from gateproof.check import Inconclusive, Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
-from .refusal import body_value, shown
+from .reading import shown
+from .refusal import body_value
 from .scenarios.limits import (
     BASIC_TOKENS,
     BURST,

@@ -8,8 +8,8 @@ from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
 from .journal import forwarded, forwarded_body
-from .reading import accepted, text_of
-from .refusal import body_value, refusals, shown
+from .reading import accepted, shown, text_of
+from .refusal import body_value, refusals
 from .scenarios.errors import (
     MALFORMED_JSON,
     MISSING_MESSAGES,

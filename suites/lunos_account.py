@@ -7,8 +7,8 @@ from gateproof.check import Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
-from .reading import each
-from .refusal import body_value, message_of, shown
+from .reading import each, shown
+from .refusal import body_value, message_of
 from .scenarios.lunos import BALANCE, BALANCE_AUTH, BALANCE_PAID, FILTER_SPELLINGS, FILTERS
 from .scenarios.models import LIST
 

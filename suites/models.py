@@ -6,7 +6,7 @@ from gateproof.check import Inconclusive, Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Transcript
 
-from .refusal import shown
+from .reading import shown
 from .scenarios.models import (
     ACCEPTED,
     LIST,

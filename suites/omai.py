@@ -7,7 +7,8 @@ from gateproof.dialects import openai
 from gateproof.target import is_loopback
 from gateproof.transcript import Transcript
 
-from .refusal import answered, shown
+from .reading import shown
+from .refusal import answered
 from .scenarios.chat import PLAIN
 from .scenarios.errors import (
     EMPTY_MESSAGES,

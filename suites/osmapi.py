@@ -8,6 +8,7 @@ from gateproof.transcript import Transcript
 
 from .journal import places
 from .reading import accepted, clean_refusal, each, shown, text_of
+from .refusal import turned_down
 from .scenarios.osmapi import (
     EFFORT,
     EFFORT_UNKNOWN,
@@ -62,8 +63,7 @@ def _base(model: str) -> str:
 @check("model-prefix.unknown-provider", on=[UNKNOWN_PROVIDER])
 def test_unknown_provider_is_refused(seen: Transcript) -> None:
     """An unknown provider before a known model is refused with a 4xx."""
-    got = openai.response(seen[0])
-    expect(400 <= got.status < 500, wanted="a 4xx to an unknown provider", got=shown(got))
+    turned_down(seen[0], wanted="a 4xx to an unknown provider")
 
 
 @check("reasoning.effort-accepted", on=[EFFORT])
@@ -81,8 +81,7 @@ def test_each_effort_is_accepted(seen: Transcript) -> str:
 @check("reasoning.effort-unknown", on=[EFFORT_UNKNOWN])
 def test_unknown_effort_is_refused(seen: Transcript) -> None:
     """An unknown reasoning_effort is refused with a 4xx."""
-    got = openai.response(seen[0])
-    expect(400 <= got.status < 500, wanted="a 4xx to reasoning_effort extreme", got=shown(got))
+    turned_down(seen[0], wanted="a 4xx to reasoning_effort extreme")
 
 
 @check("web-search.false-accepted", on=[WEB_SEARCH])

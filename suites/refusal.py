@@ -13,7 +13,17 @@ from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 from gateproof.wire import Response
 
-__all__ = ["answered", "body_value", "is_error", "message_of", "refusals", "refused", "shown"]
+from .reading import shown
+
+__all__ = [
+    "answered",
+    "body_value",
+    "is_error",
+    "message_of",
+    "refusals",
+    "refused",
+    "turned_down",
+]
 
 
 def is_error(value: object) -> bool:
@@ -69,6 +79,24 @@ def refused(exchange: Exchange, *, wanted: str, at: Place) -> Response:
     return got
 
 
+def turned_down(
+    exchange: Exchange, *, wanted: str, at: Place | None = None, saying_why: bool = False
+) -> Response:
+    """Return the 4xx that a request must get; whatever else it gets is a finding.
+
+    ``saying_why`` wants a body too that is a JSON object with something in it. Where ``at`` says
+    that it is one request of several, its label stands before what it got.
+    """
+    got = openai.response(exchange)
+    value = body_value(exchange) if saying_why else None
+    told = not saying_why or (isinstance(value, dict) and bool(value))
+    label = f"{exchange.ask.label}: " if at is not None and exchange.ask.label else ""
+    expect(
+        400 <= got.status < 500 and told, wanted=wanted, got=label + shown(got), at=at or Place()
+    )
+    return got
+
+
 def refusals(seen: Transcript) -> Iterator[tuple[Place, Exchange]]:
     """Iterate over the exchanges that were refused, with whatever status, and their places.
 
@@ -96,9 +124,3 @@ def message_of(value: object) -> str:
     else:
         found = value.get("message")
     return found.strip() if isinstance(found, str) else ""
-
-
-def shown(response: Response) -> str:
-    """Return a response in short: its status, its content type, the beginning of its body."""
-    text = response.body[:160].decode("utf-8", errors="replace")
-    return f"status {response.status} ({response.media_type or 'no content type'}): {text}"

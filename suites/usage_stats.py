@@ -14,7 +14,7 @@ from gateproof.check import Finding, Place, Untestable, check, expect
 from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
-from .refusal import shown
+from .reading import shown
 from .scenarios.losi import STATS, STATS_GROWTH
 
 _DAY = re.compile(r"(\d{4}-\d\d-\d\d)(T|\Z| )")
