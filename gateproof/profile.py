@@ -131,11 +131,6 @@ class Profile:
             return requirement.level
         return override.level if override.level is not None else Level.INFO
 
-    def departs_from(self, requirement: Requirement) -> bool:
-        """Tell whether the vendor departs from this rule of the upstream by its own documents."""
-        override = self.override_of(requirement)
-        return override is not None and override.departs
-
     def concerns(self, requirement: Requirement) -> bool:
         """Tell whether a rule is for this profile at all, whatever it claims."""
         return requirement.profile in ("", self.name)

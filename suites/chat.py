@@ -17,6 +17,7 @@ from .reading import (
     clean_refusal,
     declined,
     each,
+    named_model,
     only,
     shown,
     streamed,
@@ -143,17 +144,7 @@ def test_created_is_now(seen: Transcript) -> str:
 @check("chat.response.model", on=[PLAIN])
 def test_answer_names_its_model(seen: Transcript) -> str:
     """A completion names the model that was asked for; a provider and a date may be added."""
-    asked = str(seen[0].ask.value["model"])
-    got = openai.completion(seen[0]).get("model")
-    if not isinstance(got, str):
-        raise Untestable("model is no string (see chat.response.schema)")
-    base = got.rpartition("/")[2].lower()
-    expect(
-        base and base.startswith(asked.rpartition("/")[2].lower()),
-        wanted=f"{asked}, or a snapshot of it",
-        got=repr(got),
-    )
-    return f"{asked} is answered by {got}"
+    return named_model(seen[0], openai.completion(seen[0]).get("model"), "chat.response.schema")
 
 
 @check("chat.response.finish-reason", on=[*ANSWERS, CUT])

@@ -7,7 +7,7 @@ from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
 from .reading import shown
-from .refusal import body_value, message_of, turned_down
+from .refusal import body_value, message_of, turned_down, type_of
 from .scenarios.keys import KEY_INVALID, KEY_LIFE, KEY_RESTRICTED, created_id, has_secret, made
 
 
@@ -222,10 +222,6 @@ def test_a_key_without_permission_is_refused(seen: Transcript) -> str:
     if got.status == 401 and prepared:
         raise Finding(wanted="403: the key is known", got=shown(got), at=at)
     expect(got.status == 403, wanted="status 403", got=shown(got), at=at)
-    value = body_value(exchange)
-    error = value.get("error") if isinstance(value, dict) else None
-    type_ = error.get("type") if isinstance(error, dict) else None
-    expect(
-        type_ == "permission_error", wanted="error.type is permission_error", got=shown(got), at=at
-    )
+    right = type_of(exchange) == "permission_error"
+    expect(right, wanted="error.type is permission_error", got=shown(got), at=at)
     return "with a key of the operator's" if prepared else "with a key made without permissions"

@@ -7,7 +7,7 @@ from gateproof.dialects import openai
 from gateproof.transcript import Exchange, Transcript
 
 from .reading import shown
-from .refusal import body_value
+from .refusal import type_of
 from .scenarios.limits import (
     BASIC_TOKENS,
     BURST,
@@ -54,11 +54,8 @@ def test_the_limit_is_a_rate_limit_error(seen: Transcript) -> None:
             at=Place(exchange=index),
         )
     for at, exchange in _limited(seen):
-        value = body_value(exchange)
-        error = value.get("error") if isinstance(value, dict) else None
-        type_ = error.get("type") if isinstance(error, dict) else None
         expect(
-            type_ == "rate_limit_error",
+            type_of(exchange) == "rate_limit_error",
             wanted="error.type is rate_limit_error",
             got=shown(openai.response(exchange)),
             at=at,

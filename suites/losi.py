@@ -9,7 +9,7 @@ from gateproof.transcript import Exchange, Transcript
 
 from .journal import forwarded, forwarded_body
 from .reading import accepted, shown, text_of
-from .refusal import body_value, refusals
+from .refusal import body_value, refusals, type_of
 from .scenarios.errors import (
     MALFORMED_JSON,
     MISSING_MESSAGES,
@@ -46,10 +46,8 @@ ERRORS = (WRONG_KEY, MALFORMED_JSON, MISSING_MODEL, UNKNOWN_MODEL)
 def _types(seen: Transcript) -> Iterator[tuple[Place, Exchange, str]]:
     """Iterate over the refusals with the type of each; ``Untestable`` where one has none."""
     for at, exchange in refusals(seen):
-        value = body_value(exchange)
-        error = value.get("error") if isinstance(value, dict) else None
-        type_ = error.get("type") if isinstance(error, dict) else None
-        if not isinstance(type_, str):
+        type_ = type_of(exchange)
+        if type_ is None:
             raise Untestable("the error has no type (see err.envelope, err.types)")
         yield at, exchange, type_
 

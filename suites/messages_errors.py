@@ -9,7 +9,7 @@ from gateproof.transcript import Exchange, Transcript
 
 from .journal import forwarded
 from .reading import each, shown
-from .refusal import body_value, is_error, message_of, refusals, turned_down
+from .refusal import body_value, is_error, message_of, refusals, turned_down, type_of
 from .scenarios.messages import (
     AUTH,
     INCOMPLETE,
@@ -39,14 +39,11 @@ STATUSES: Mapping[str, tuple[int, ...]] = {
 }
 
 
-def type_of(exchange: Exchange) -> str | None:
+def enveloped_type(exchange: Exchange) -> str | None:
     """Return the type of an error in this dialect's envelope; ``None`` for another body."""
     value = body_value(exchange)
-    if not isinstance(value, dict) or value.get("type") != "error":
-        return None
-    error = value.get("error")
-    found = error.get("type") if isinstance(error, dict) else None
-    return found if isinstance(found, str) else None
+    enveloped = isinstance(value, dict) and value.get("type") == "error"
+    return type_of(exchange) if enveloped else None
 
 
 @check("anth.error-envelope", on=REFUSED)
@@ -83,7 +80,7 @@ def test_type_fits_the_status(seen: Transcript) -> str:
     """An error's type fits its status."""
     told = set()
     for at, exchange in refusals(seen):
-        kind = type_of(exchange)
+        kind = enveloped_type(exchange)
         if kind is None:
             raise Untestable("the error has no type (see anth.error-envelope)")
         status = openai.response(exchange).status
@@ -107,7 +104,7 @@ def expect_refused(exchange: Exchange, status: int, kind: str, at: Place) -> Non
     got = openai.response(exchange)
     wanted = f"status {status} and {kind}"
     expect(got.status == status, wanted=wanted, got=f"{exchange.ask.label}: {shown(got)}", at=at)
-    found = type_of(exchange)
+    found = enveloped_type(exchange)
     expect(found in (None, kind), wanted=wanted, got=f"{exchange.ask.label}: {shown(got)}", at=at)
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "clean_refusal",
     "declined",
     "each",
+    "named_model",
     "oddness",
     "only",
     "pieces",
@@ -74,6 +75,20 @@ def declined(exchange: Exchange, what: str) -> None:
 def clean_refusal(response: Response) -> bool:
     """Tell whether a response refuses a request as a client's mistake, and says so in JSON."""
     return 400 <= response.status < 500 and response.body.lstrip()[:1] == b"{"
+
+
+def named_model(exchange: Exchange, got: object, schema: str) -> str:
+    """Return the model that an answer names: the requested one, or a dated or prefixed form of it.
+
+    A finding where it is another one; ``Untestable`` where it is no text, as ``schema`` reports.
+    """
+    asked = str(exchange.ask.value["model"])
+    if not isinstance(got, str):
+        raise Untestable(f"model is no string (see {schema})")
+    base = got.rpartition("/")[2].lower()
+    if not base or not base.startswith(asked.rpartition("/")[2].lower()):
+        raise Finding(wanted=f"{asked}, or a snapshot of it", got=repr(got))
+    return f"{asked} is answered by {got}"
 
 
 def each(seen: Transcript) -> Iterator[tuple[Place, Exchange]]:

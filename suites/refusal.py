@@ -23,6 +23,7 @@ __all__ = [
     "refusals",
     "refused",
     "turned_down",
+    "type_of",
 ]
 
 
@@ -110,6 +111,14 @@ def refusals(seen: Transcript) -> Iterator[tuple[Place, Exchange]]:
     if not found:
         raise Untestable(f"nothing was refused ({shown(openai.response(seen[0]))})")
     yield from found
+
+
+def type_of(exchange: Exchange) -> str | None:
+    """Return the type of a body's error; ``None`` where it has none that is a text."""
+    value = body_value(exchange)
+    error = value.get("error") if isinstance(value, dict) else None
+    found = error.get("type") if isinstance(error, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def message_of(value: object) -> str:

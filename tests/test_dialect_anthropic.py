@@ -95,7 +95,7 @@ def test_blocks_are_put_together() -> None:
     ]
     assert [block.stopped for block in message.blocks] == [True, True]
     assert (message.head["id"], message.text) == ("m", "Hello")
-    assert (message.stop_reason, message.stop_sequence) == ("end_turn", None)
+    assert message.stop_reason == "end_turn"
 
 
 def test_a_number_used_twice_feeds_the_later_block() -> None:

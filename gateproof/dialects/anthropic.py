@@ -191,11 +191,7 @@ class Block:
 
 @dataclass(slots=True)
 class Message:
-    """A message put together from its events.
-
-    ``stop_reason`` and ``stop_sequence`` are those that came last; ``ends`` are the events that
-    carried them.
-    """
+    """A message put together from its events; ``ends`` are those that carry why it ended."""
 
     head: Mapping[str, Any]
     blocks: list[Block]
@@ -204,22 +200,14 @@ class Message:
     @property
     def stop_reason(self) -> Any:
         """Return the last stop_reason that was sent."""
-        return self._last("stop_reason")
-
-    @property
-    def stop_sequence(self) -> Any:
-        """Return the last stop_sequence that was sent."""
-        return self._last("stop_sequence")
+        deltas = [event.member("delta") for event in self.ends]
+        found = [delta["stop_reason"] for delta in deltas if "stop_reason" in delta]
+        return found[-1] if found else None
 
     @property
     def text(self) -> str:
         """Return the text of its text blocks."""
         return "".join(block.text for block in self.blocks if block.kind == "text")
-
-    def _last(self, name: str) -> Any:
-        deltas = [event.member("delta") for event in self.ends]
-        found = [delta[name] for delta in deltas if name in delta]
-        return found[-1] if found else None
 
 
 def assemble(read: Stream) -> Message:
