@@ -99,7 +99,7 @@ def load_sentence(loads: Sequence[Mapping[str, Any]]) -> str:
         if _number(rate) and rate:
             said.append(f"{_short(rate)} {unit}")
             break
-    state = {True: "Valid load", False: "INVALID load"}.get(valid, "Load")
+    state = "Valid load" if valid is True else "INVALID load" if valid is False else "Load"
     more = f"; {told(len(loads) - 1, 'more load run')}" if len(loads) > 1 else ""
     figures = _at(summary, "drift", "figures")
     moving = isinstance(figures, Mapping) and any(_at(one, "drifts") for one in figures.values())

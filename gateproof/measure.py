@@ -169,6 +169,7 @@ def measure(
         verdict=verdict(
             about,
             ttft,
+            part["metrics"]["itl_ms"],
             requests["due"],
             requests["answered"],
             complete=generator.stop_ns is not None,
