@@ -32,6 +32,8 @@ __all__ = ["rig", "serve"]
 
 _BUDGET_SPENT: Final = 5  # the exit status, as gateproof's own
 
+_BY_HAND_S: Final = 2.0  # for answers that are under way when a load is stopped by hand
+
 _running: list[Rig] = []
 _tests = count(1)  # Locust's page can start one test after another
 _leading: list[Lead] = []
@@ -118,6 +120,9 @@ def _stopping(environment: Any, **_: object) -> None:
     """End the offered load."""
     for one in _running:
         one.stopping()
+    if environment.web_ui is None and not is_part(environment) and not is_lead(environment):
+        # By hand: who starts this process waits a few seconds, and then ends it from outside.
+        environment.stop_timeout = min(environment.stop_timeout, _BY_HAND_S)
     for lead in _leading:
         lead.stopping(drain=environment.web_ui is not None)
 
