@@ -29,6 +29,7 @@ _SPARE: Final = 9  # small requests fill what a refused large one leaves
 _HINTED: Final = 0.04  # how near a window must be to the one that was told or documented
 _MEASURED: Final = 20  # units of a limit that comes back bit by bit, to measure how fast
 _OFTEN: Final = 1.03  # how much longer is waited at each look for windows by a clock
+_TWICE: Final = 2  # so often a limit that lets go as one limiter would does so by no coincidence
 _FAR: Final = 2  # times the longest window that is waited for: a longer one is unlikely
 _TRIPS: Final = 60  # or what comes back in so many round trips
 
@@ -88,8 +89,10 @@ class Explorer:
                 break
             used_up = yield from self._fill(stage, tokens, at_s, 0.05 * window_s)
             self._confirmed = used_up
-        if self._variants and not any(one.variant in FURTHER for one in stage.fits):
-            stage.fits = [*stage.fits, *fit(self._asker.events(stage), FURTHER)]
+        if not self._confirmed and len(brackets(events)) < _TWICE:
+            further = fit(self._asker.events(stage), FURTHER)
+            known = {one.variant for one in stage.fits}
+            stage.fits = [*stage.fits, *(one for one in further if one.variant not in known)]
 
     def _gave_one(
         self, stage: Stage, fits: Sequence[Fit], tokens: int

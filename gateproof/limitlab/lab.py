@@ -8,6 +8,12 @@ which limiters agree with every answer, and ``steps`` which request tells them a
 repeated until one is left, or no request could tell. At last a few large requests tell whether
 requests or tokens were counted, and a rush of large ones looks for a limit of tokens beside.
 
+Two limits, of requests and of tokens beside, take up to three windows each. A refusal does not tell
+by which of them, so one is seen only while the other has room: what uses up the one hides when the
+other lets go. To name one takes a rush, the end of its window, and using it up again at another
+moment; the rush of the other begins when the first has room again, a window later. Where both have
+room at the same moments (buckets) they are found in three windows together.
+
 Rules. It is a generator: it yields an ``Ask`` and is sent the replies; it knows no socket and no
 clock but those of the replies. It never asks for more than the plan may spend. What the evidence
 does not tell apart is left as several, with the reason.
