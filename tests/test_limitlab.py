@@ -186,6 +186,33 @@ def test_a_limit_of_one_is_not_guessed() -> None:
     assert "ambiguous" in row["says"]
 
 
+@pytest.mark.parametrize("amount", [1, 2, 3])
+@pytest.mark.parametrize("algorithm", RULES)
+@pytest.mark.parametrize("scope", ["key", "account"])
+def test_a_small_limit_is_not_named_wrongly(amount: int, algorithm: str, scope: str) -> None:
+    """Of a limit that a trial of another key may use up, the truth is among what is left open."""
+    row = find(
+        limit(amount, 67.2, algorithm, scope=scope), plan={"look_for": ("requests",)}
+    )["limits"][0]  # fmt: skip
+
+    assert not row["algorithms"] or algorithm in row["algorithms"]
+    assert scope in row["scopes"]
+
+
+def test_windows_in_parts_are_not_taken_for_a_fixed_one() -> None:
+    """A window of ten parts gives back part by part, so one that gives all at once it is not."""
+
+    def in_parts(calls: Any, now: Any, _limit: int, window: Any, phase: Any) -> Any:
+        part = window / 10
+        edge = ((now - phase) // part + 1) * part + phase - window
+        return sum(cost for at, cost in calls if at >= edge)
+
+    limiter = Limiter("tokens", 175, 35.7, in_parts, phase_s=8.0)
+    row = find(limiter, plan={"look_for": ("requests",)})["limits"][0]
+
+    assert "fixed-window" not in row["algorithms"]
+
+
 def test_other_traffic_is_not_taken_for_a_limiter() -> None:
     """With others on the key nothing is named that does not agree with every answer."""
     got = find(limit(), plan={"look_for": ("requests",)}, traffic_per_s=0.5)

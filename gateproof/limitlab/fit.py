@@ -237,7 +237,9 @@ class _Search:
                 step = max(1, len(starts) // _STARTS)
                 for start_s in {*starts[::step], *starts[:2], *starts[-2:]}:
                     for share in (0.03, 0.35, 0.65, 0.97):
-                        found.add(late_s + (next_s - late_s) * share - start_s)
+                        gone_s = late_s + (next_s - late_s) * share - start_s
+                        # A counter whose limit is one gives it back when all has faded.
+                        found |= {gone_s, gone_s / 2}
                 # Windows that lie by a clock are told by the time between two ends of theirs.
                 for first_s, second_s in zip(self._met, self._met[1:], strict=False):
                     whole_s = (sum(second_s) - sum(first_s)) / 2

@@ -28,7 +28,7 @@ from gateproof.limitlab.exchange import Ask, Entry, Reply
 from gateproof.limitlab.explore import LEAD, Explorer
 from gateproof.limitlab.fit import Fit, brackets, fit
 from gateproof.limitlab.models import FURTHER
-from gateproof.limitlab.plan import LimitsPlan, Scope
+from gateproof.limitlab.plan import SCOPES, LimitsPlan, Scope
 from gateproof.limitlab.stage import Asking, Outcome, Stage, Stopped
 from gateproof.limitlab.steps import free_time
 
@@ -105,6 +105,8 @@ class Lab:
         yield from self._scopes(stage.passed)
         self._asker.part = "window"
         yield from Explorer(self._asker).explore(stage, 0)
+        if stage.passed == 1:
+            self._doubt_scopes(stage)
         self._asker.part = "what"
         yield from self._what(stage)
         if stage.whats == ("requests",):
@@ -185,9 +187,26 @@ class Lab:
                     outcome.second_passed = _went(got) + _went(more) + 1  # with the trial
         if self._asker.works("stranger", "first"):
             got = yield from self._asker.send(key="stranger", most=2, width=2)
-            outcome.stranger_refused = not _went(got)
+            if passed > 1 or _went(got):  # a limit of one is used up by the trial
+                outcome.stranger_refused = not _went(got)
         outcome.scopes = _SCOPES[others.get("model"), others.get("key")]
         self._asker.scope = outcome.scopes[0]
+
+    def _doubt_scopes(self, stage: Stage) -> None:
+        """Name nothing where the trial of another may have used up a limit of its own."""
+        scopes, was = self.outcome.scopes, self._asker.scope
+        others: list[Scope] = []
+        for scope in SCOPES:
+            self._asker.scope = scope
+            if scope not in scopes and fit(self._asker.events(stage)):
+                others.append(scope)
+        self._asker.scope = was
+        if others:
+            self.outcome.scopes, stage.fits = (*scopes, *others), []
+            stage.notes.append(
+                "So small a limit may have been used up by the trial of another key or model; "
+                "look again without them to learn what it is."
+            )
 
     def _width_for(self, count: int) -> int:
         return self._asker.width(count, 0.05 * self._asker.hint_s)
