@@ -3,7 +3,7 @@
 Strategy: the host that leads asks each worker what its monotonic clock shows. The answer lies
 between the question and its own arrival, so it tells how far that clock is ahead to within half of
 the way there and back, whatever the wall clocks of the hosts say. The narrowest of many answers are
-kept, some for each stretch of the run, since clocks of different crystals drift apart.
+kept, one for each stretch of the run, since clocks of different crystals drift apart.
 
 Rules. A worker whose clock is the leader's own is not shifted at all. A reading is dropped where
 another one, at the most that clocks drift, tells more: then what a busy worker answered late cannot
@@ -88,7 +88,18 @@ class Gauge:
         return self._readings[-1] if self._readings else None
 
     def readings(self) -> list[Reading]:
-        """Give what is known, in order of time; nothing before the first answer."""
+        """Give what is known, in order of time; nothing before the first answer.
+
+        It is one reading as long as one difference of the clocks agrees with every answer: what
+        the answers scatter by is no drift.
+        """
+        if not self._readings:
+            return []
+        low_ns = max(one.ahead_ns - one.within_ns for one in self._readings)
+        high_ns = min(one.ahead_ns + one.within_ns for one in self._readings)
+        if low_ns <= high_ns:
+            middle_ns, within_ns = (low_ns + high_ns) // 2, (high_ns - low_ns + 1) // 2
+            return [Reading(self._readings[-1].at_ns, middle_ns, within_ns)]
         useful = set(_useful(self._readings)) & set(_useful(reversed(self._readings)))
         return [one for one in self._readings if one in useful]
 

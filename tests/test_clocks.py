@@ -64,10 +64,19 @@ def test_our_own_clock_is_not_shifted(clock: bytes, ahead_ns: int, shifted: int)
 def test_a_late_answer_bends_nothing() -> None:
     """A look that the drift of clocks cannot make better than its neighbours is left out."""
     gauge = Gauge(OWN)
-    for second, way_ns in ((5, MS), (15, 200 * MS), (25, MS)):
-        gauge.hear(second * S, second * S + way_ns, second * S + way_ns, OTHER)
+    for second, way_ns, ahead_ns in ((5, MS, 0), (15, 200 * MS, MS), (25, MS, 2 * MS)):
+        gauge.hear(second * S, second * S + way_ns + ahead_ns, second * S + way_ns, OTHER)
 
     assert [reading.at_ns // S for reading in gauge.readings()] == [5, 25]
+
+
+def test_scatter_is_no_drift() -> None:
+    """Answers that one difference of the clocks agrees with are one reading, and a closer one."""
+    gauge = Gauge(OWN)
+    for second, ahead_ns in ((5, 0), (15, 600_000), (25, 200_000)):
+        gauge.hear(second * S - MS, second * S + ahead_ns, second * S + MS, OTHER)
+
+    assert gauge.readings() == [Reading(25 * S + 200_000, 300_000, 700_000)]
 
 
 def test_a_long_run_keeps_few_readings() -> None:
