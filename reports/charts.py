@@ -98,8 +98,8 @@ def charts_of(summary: Mapping[str, Any]) -> tuple[Chart, ...]:
             series,
             "The generator's own lag",
             "ms",
-            "The latest that the generator's own timer came in each interval: what the other "
-            "charts may be wrong by.",
+            "The latest that the generator's own timer came in each interval: so late may a "
+            "request have been sent, and an answer have been read.",
             (("lag_max_ms", "lag, max", THIRD),),
         ),
     ]
