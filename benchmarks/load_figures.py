@@ -193,6 +193,6 @@ def _shown(bench: Bench, part: str, client: str, name: str) -> str:
     got = [row[name] for row in bench.rows[part, client] if row.get(name) is not None]
     if not got:
         return ""
-    middle = f"{statistics.median(got):g}"
+    middle = f"{statistics.median(got):.7g}"  # a million is written out
     spread = name.endswith("_p99") and len(got) > 1
     return f"{middle} ({min(got):g} to {max(got):g})" if spread else middle
