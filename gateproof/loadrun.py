@@ -197,7 +197,14 @@ def _arguments(run: LoadRun) -> list[str]:
         "--allow-origin": origin_of(run.plan.target) if run.allowed_origins else None,
         "--loglevel": "WARNING",
     }
-    flags = ["--headless", "--only-summary", "--progress", "--exit-code-on-error", "0"]
+    flags = [
+        "--headless",
+        "--only-summary",
+        "--progress",
+        "--exit-with-stdin",
+        "--exit-code-on-error",
+        "0",
+    ]
     if run.processes > 1:
         # Below the ports that connections are given, so that few things can be there.
         port = 20_000 + secrets.randbelow(10_000)
@@ -241,7 +248,7 @@ def _generate(
             command,
             cwd=empty,
             env=_environment(empty),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # its end, however we end, ends the generator
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,  # Ctrl-C comes to us alone, and we end it in order
@@ -261,6 +268,8 @@ def _generate(
             status = _end(process, run.plan.drain_s + _STOP_S)  # as a page is left
         finally:
             reader.join(_STOP_S)
+            if process.stdin is not None:
+                process.stdin.close()
     return status
 
 

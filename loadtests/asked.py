@@ -45,6 +45,7 @@ def add_options(parser: ArgumentParser, **_: object) -> None:
     add("--samples", default="", metavar="DIR", help="write samples into this folder")
     add("--allow-origin", default="", metavar="URL", help="an origin beside loopback to be loaded")
     add("--no-calibration", action="store_true", help="do not measure the generator's own error")
+    add("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     add("--progress", action="store_true", help="print a line of JSON each second")
     for option in OPTIONS:
         if option.flag not in _OF_LOCUST:

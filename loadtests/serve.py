@@ -7,6 +7,7 @@ master of workers has none: it leads them (``spread``). A wrong option ends the 
 
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -35,6 +36,7 @@ _BUDGET_SPENT: Final = 5  # the exit status, as gateproof's own
 _BY_HAND_S: Final = 2.0  # for answers that are under way when a load is stopped by hand
 
 _running: list[Rig] = []
+_watchers: list[Any] = []
 _tests = count(1)  # Locust's page can start one test after another
 _leading: list[Lead] = []
 _parts: list[Part] = []
@@ -74,6 +76,9 @@ def _init(environment: Any, **_: object) -> None:
         sys.exit(error.exit_status)
     if is_lead(environment):
         listen(environment, lambda: _leading[-1] if _leading else None)
+    if given.exit_with_stdin:
+        _watchers.append(watcher := gevent.get_hub().loop.io(0, 1))  # to read
+        watcher.start(_exit_with_stdin)
     environment.host = environment.host or plan.target  # its page shows it
     if environment.web_ui is not None and given.progress:
         announce(environment.web_ui)
@@ -81,6 +86,14 @@ def _init(environment: Any, **_: object) -> None:
     given.spawn_rate = given.spawn_rate or given.num_users
     if given.run_time:  # the plan ends the load: exactly, and with time to drain
         given.seconds, given.run_time = str(given.run_time), None
+
+
+def _exit_with_stdin() -> None:
+    """Stop in order when whoever started this process is gone."""
+    if not os.read(0, 4096):
+        for watcher in _watchers:
+            watcher.stop()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _start(environment: Any, **_: object) -> None:

@@ -1,6 +1,10 @@
 """``gateproof load`` in CI: its exit status says what came of a run."""
 
-from collections.abc import Iterator
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -64,6 +68,39 @@ def test_files_are_named_as_they_were_given(
         assert load["summary"]["plan"]["trace"] == "mine/t.csv"
         plan = (tmp_path / f"run{number}" / load["folder"] / "plan.json").read_text()
         assert str(tmp_path) not in plan
+
+
+def test_no_generator_outlives_who_started_it(server: Bundled, tmp_path: Path) -> None:
+    """Killed without a word, the command leaves no load behind; what was recorded is whole."""
+    command = [sys.executable, "-m", "gateproof", "load", "chat-steady", "--seconds", "60"]
+    command += ["--target", f"{server.url}/v1", "--key-env", DEMO_KEY_ENV, "--no-calibration"]
+    with subprocess.Popen(
+        [*command, "--out", "run"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        (notes,) = _until(lambda: list(tmp_path.glob("run/load/*/generator.*.jsonl")))
+        generator = Path("/proc", notes.name.split(".")[1])
+        _until(lambda: '"tick"' in notes.read_text())
+        process.kill()
+
+    assert _until(lambda: not generator.exists() or "\nState:\tZ" in _state(generator))
+    assert json.loads(notes.read_text().splitlines()[-1])["kind"] == "stop"
+
+
+def _state(process: Path) -> str:
+    """Read a process' state; one that has just ended has none."""
+    try:
+        return (process / "status").read_text()
+    except OSError:
+        return "\nState:\tZ"
+
+
+def _until(find: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Wait until something is found."""
+    end = time.monotonic() + seconds
+    while not (found := find()) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert found
+    return found
 
 
 @pytest.mark.parametrize(
