@@ -15,7 +15,7 @@ audit: $(READY)  ## start the reference server, audit it, write a report folder
 	$(BIN)/gateproof audit
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 check: $(READY) types  ## formatting, lint and types
 	$(BIN)/ruff format --check .
