@@ -23,6 +23,7 @@ __all__ = ["Answer", "CompletionsAnswer", "MessagesAnswer"]
 
 _PENDING_BYTES: Final = 4096  # of a body without an event, as evidence
 _MOST_ARGUMENTS: Final = 256 * 1024  # characters of a forced call that are kept to be read
+_FEW_BYTES: Final = 1024  # beyond four chunks or so, cutting all of them at once costs less
 _OTHER_OUTPUT: Final = ("refusal", "function_call", "audio")
 _REASONING: Final = ("reasoning_content", "reasoning")
 _MESSAGE_ENDS: Final = frozenset({"ping", "content_block_stop"})  # they say nothing of their own
@@ -44,23 +45,32 @@ class Answer(Reply):
     def feed(self, data: bytes, at_ns: int) -> bool:
         """Take the bytes of one read; True when the answer is whole or cannot be read on.
 
-        Nearly every read is one chunk that holds one event of one ``data: `` line: it takes a
-        short way of the same meaning.
+        Nearly every read is a chunk, or a few, each of which holds one event of one ``data: ``
+        line: they take a short way of the same meaning.
         """
-        if self._flows:
-            place, last = data.find(b"\n"), len(data) - 4
-            if (
-                SIZES.get(data[:place]) == last - place + 1
-                and self._fed < WATCHED_BYTES
-                and data.find(b"\n", place + 1) == last
-                and data.endswith(b"\n\n\r\n")
-                and data.startswith(b"data: ", place + 1)
-                and data.find(b"\r", place + 1) == last + 2
-                and self.response.passed(last - place + 1)
-            ):
-                self._fed += last
-                self._event(b"", data[place + 7 : last], at_ns)
+        if self._flows and len(data) < _FEW_BYTES:
+            place, end = 0, len(data)
+            while place < end:
+                start = data.find(b"\n", place) + 1
+                size = SIZES.get(data[place : start - 1])
+                if not size:
+                    break
+                last = start + size - 2
+                if (
+                    data.find(b"\n", start) != last
+                    or not data.startswith(b"data: ", start)
+                    or not data.startswith(b"\n\n\r\n", last)
+                    or data.find(b"\r", start) != last + 2
+                    or self._fed >= WATCHED_BYTES
+                    or not self.response.passed(size)
+                ):
+                    break
+                self._fed += size
+                self._event(b"", data[start + 6 : last], at_ns)
+                place = last + 4
+            else:
                 return False
+            data = data[place:]
         whole = super().feed(data, at_ns)
         self._flows = not whole and self.response.between and self._reader.between
         return whole

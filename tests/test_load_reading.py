@@ -419,15 +419,20 @@ PIECES = st.sampled_from(
 )
 
 
-@given(st.lists(PIECES, max_size=12), st.booleans())
-def test_a_chunk_a_read_is_read_as_any_other_cut(pieces: list[bytes], right: bool) -> None:  # noqa: FBT001  # drawn
-    """The short way, of reads that bring one whole chunk each, judges as the long way does."""
+@given(st.lists(PIECES, max_size=12), st.booleans(), st.integers(1, 4))
+def test_whole_chunks_are_read_as_any_other_cut(
+    pieces: list[bytes],
+    right: bool,  # noqa: FBT001  # drawn
+    few: int,
+) -> None:
+    """The short way, of reads that bring a few whole chunks, judges as the long way does."""
     head = CHUNKED if right else CHUNKED.replace(b"event-stream", b"plain")
     parts = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
     parts = [head, *parts, b"0\r\n\r\n"]
 
     long = read(b"".join(parts), bytewise)  # first: it learns the sizes that the short way knows
-    short = read(b"", lambda _: iter(parts))
+    reads = [b"".join(parts[at : at + few]) for at in range(0, len(parts), few)]
+    short = read(b"", lambda _: iter(reads))
 
     assert judged(short) == judged(long)
     assert short.says == long.says
