@@ -3,7 +3,7 @@
 What they are is in ``load_tools.py``; here they are installed, run and watched. CPU time is of all
 processes between the first request and the last token, without start and evaluation, which these
 tools spend seconds on. Memory is the most that all of them had together: pages of files are counted
-once, but those that processes share since a fork for each of them, so that it can be a third too
+once, but those that processes share since a fork for each of them, so that it can be a half too
 much. Both are looked at each half second, in a way that takes no time from the tools.
 
 Environments are made once, in ``.envs``, from the package registry that pip is set up for; what one

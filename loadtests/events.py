@@ -52,11 +52,6 @@ class EventReader:
     def feed(self, data: bytes, at_ns: int) -> None:
         """Take the next bytes of the body, which came at ``at_ns``."""
         if data[:6] == b"data: " and data[-2:] == b"\n\n" and not self._held and b"\r" not in data:
-            if data.find(b"\n") == len(data) - 2:  # one whole event of one line
-                self._begun = True
-                self._cr = False
-                self._on_event(b"", data[6:-2], at_ns)
-                return
             blocks = data[6:-2].split(b"\n\ndata: ")
             if data.count(b"\n") == 2 * len(blocks):  # whole events of one such line each
                 self._begun = True

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 
 from gevent import monkey
 
-__all__ = ["STAMPED_BY_KERNEL", "Watch", "Watched"]
+__all__ = ["READ_BYTES", "STAMPED_BY_KERNEL", "Watch", "Watched"]
 
 READ_BYTES: Final = 64 * 1024
 _READ: Final = 1

@@ -3,8 +3,27 @@
 import numpy as np
 import pytest
 
-from gateproof.evidence import reference_note, references, waits_note, word_notes
+from gateproof.evidence import reference_note, references, stamp_note, waits_note, word_notes
 from gateproof.sample import ErrorKind, Flag, sample_dtype
+
+
+@pytest.mark.parametrize(
+    ("by_kernel", "says"),
+    [
+        ((), ()),
+        ((True, True), ("Time stamps are the kernel's",)),
+        ((True, False), ("of when the generator read",)),
+    ],
+    ids=["cut-short", "of-the-kernel", "of-one-only"],
+)
+def test_whose_the_time_stamps_are_is_told(
+    by_kernel: tuple[bool, ...], says: tuple[str, ...]
+) -> None:
+    """They are the kernel's where every worker's are, and those of the reads where one's are."""
+    got = stamp_note(by_kernel)
+
+    assert len(got) == len(says)
+    assert all(part in note for part, note in zip(says, got, strict=True))
 
 
 def test_references_and_waits_are_counted() -> None:

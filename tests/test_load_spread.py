@@ -145,16 +145,23 @@ def _locust(folder: Path, *options: object, host: Sequence[str] = ()) -> "subpro
         )
 
 
-def test_a_worker_that_dies_is_said(address: str, tmp_path: Path) -> None:
-    """Of a master and two workers one is killed: its samples stay, and the run is invalid."""
+def _master(tmp_path: Path, *options: object) -> tuple[Any, list[object]]:
+    """Start a master that waits for two workers; give it, and what makes a process its worker."""
     port = 20_000 + secrets.randbelow(10_000)
-    samples = tmp_path / "samples"
-    near = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
     master = _locust(
         tmp_path / "master", "--master", "--headless", "--expect-workers", 2,
         "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--loglevel", "WARNING",
-        "--scenario", "chat-steady", "--host", f"http://{address}/slow", "--samples", samples,
-        "-u", 6, "--seconds", 9, "--drain", 1, "--no-calibration", "--exit-code-on-error", 0,
+        "--drain", 1, "--no-calibration", "--exit-code-on-error", 0, *options,
+    )  # fmt: skip
+    return master, ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
+
+
+def test_a_worker_that_dies_is_said(address: str, tmp_path: Path) -> None:
+    """Of a master and two workers one is killed: its samples stay, and the run is invalid."""
+    samples = tmp_path / "samples"
+    master, near = _master(
+        tmp_path, "--host", f"http://{address}/slow", "--samples", samples,
+        "--scenario", "chat-steady", "-u", 6, "--seconds", 9,
     )  # fmt: skip
     workers = [_locust(tmp_path / f"worker{n}", *near) for n in range(2)]
     killer = threading.Thread(target=_kill_when, args=(workers[0], samples))
@@ -200,15 +207,11 @@ def test_hosts_need_not_agree_on_the_time(address: str, tmp_path: Path) -> None:
     tried = [*_ELSEWHERE, "true"]
     if shutil.which("unshare") is None or subprocess.run(tried, check=False).returncode:
         pytest.skip("this machine gives no clock of its own to an ordinary user's process")
-    port = 20_000 + secrets.randbelow(10_000)
     samples = tmp_path / "samples"
-    near = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
-    master = _locust(
-        tmp_path / "master", "--master", "--headless", "--expect-workers", 2,
-        "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--loglevel", "WARNING",
+    master, near = _master(
+        tmp_path, "--host", f"http://{address}/slow", "--samples", samples,
         "--scenario", "chat-open", "--arrivals", "constant", "--rate", 50, "--seconds", 2,
-        "--warm-up", 0.5, "--drain", 1, "--host", f"http://{address}/slow", "--samples", samples,
-        "--slo", "ttft_ms=60000", "--no-calibration", "--exit-code-on-error", 0,
+        "--warm-up", 0.5, "--slo", "ttft_ms=60000",
     )  # fmt: skip
     (tmp_path / "away").mkdir()
     (tmp_path / "away" / "sitecustomize.py").write_text(_SLOW)

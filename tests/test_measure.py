@@ -1,4 +1,7 @@
-"""The figures of a load run, from samples whose answers are known."""
+"""The figures of a load run, from samples whose answers are known.
+
+Long, because every figure is read off the same run, each time with one thing changed.
+"""
 
 import json
 import struct
