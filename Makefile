@@ -27,11 +27,11 @@ types: $(READY)  ## mypy, on a tree of links in which the rooms stand inside the
 	for room in specs suites loadtests reference_server reports; do ln -s $(CURDIR)/$$room .venv/types/gateproof/$$room; done
 	MYPYPATH=.venv/types $(BIN)/mypy --no-incremental -p gateproof
 
-$(READY): requirements.lock pyproject.toml setup.py
+$(READY): requirements.lock pyproject.toml setup.py loadtests/speedups.pyx
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(READY)
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist *.egg-info loadtests/speedups.c loadtests/*.so

@@ -1,9 +1,12 @@
 """Map the rooms at the repository's root into the one import package, ``gateproof``.
 
-Everything else about the build is in ``pyproject.toml``.
+Everything else about the build is in ``pyproject.toml``. The hot path of the load generator is
+compiled where there is a C compiler; without one everything works all the same.
 """
 
-from setuptools import find_namespace_packages, setup
+import sys
+
+from setuptools import Extension, find_namespace_packages, setup
 
 ROOMS = ("specs", "suites", "loadtests", "reference_server", "reports")
 CORE = find_namespace_packages(include=["gateproof", "gateproof.*"])
@@ -14,6 +17,11 @@ ROOM_PACKAGES = find_namespace_packages(
 setup(
     packages=[*CORE, *(f"gateproof.{name}" for name in ROOM_PACKAGES)],
     package_dir={f"gateproof.{room}": room for room in ROOMS},
+    ext_modules=[
+        Extension("gateproof.loadtests.speedups", ["loadtests/speedups.pyx"], optional=True)
+    ]
+    if sys.platform == "linux"  # its system calls
+    else [],
     package_data={
         "": [
             "*.toml",
@@ -25,6 +33,8 @@ setup(
             "*.css",
             "*.js",
             "*.txt",
+            "*.pyi",
+            "*.pyx",
             "py.typed",
         ]
     },

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from gateproof.sample import ErrorKind, Flag
 
-__all__ = ["reference_note", "references", "stamp_note", "waits_note", "word_notes"]
+__all__ = [
+    "compiled_note",
+    "reference_note",
+    "references",
+    "stamp_note",
+    "waits_note",
+    "word_notes",
+]
 
 
 def references(rows: NDArray[np.void]) -> dict[str, int]:
@@ -62,6 +69,17 @@ def stamp_note(by_kernel: Collection[bool]) -> list[str]:
             "The kernel did not say when bytes came in: time stamps are of when the generator "
             "read them, and late by as much as its loop was."
         )
+    return [note]
+
+
+def compiled_note(*, compiled: bool) -> list[str]:
+    """Say when answers were read without the compiled hot path: a process then carries less."""
+    if compiled:
+        return []
+    note = (
+        "Answers were read in Python: install gateproof where there is a C compiler, and a process "
+        "carries more streams."
+    )
     return [note]
 
 

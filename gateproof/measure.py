@@ -69,7 +69,7 @@ from gateproof.calibration import calibration_limits, calibration_says, read_cal
 from gateproof.clocks import Clock
 from gateproof.drift import drift
 from gateproof.errors import UsageError
-from gateproof.evidence import reference_note, stamp_note, waits_note, word_notes
+from gateproof.evidence import compiled_note, reference_note, stamp_note, waits_note, word_notes
 from gateproof.figures import Window, figures_by_work, figures_of, window_of
 from gateproof.histogram import Histogram
 from gateproof.latency import (
@@ -188,6 +188,7 @@ def measure(
             *_notes(part),
             *worker_notes(workers),
             *stamp_note(generator.by_kernel),
+            *compiled_note(compiled=generator.compiled),
             *word_notes(generator.learned),
             *calibration_says(calibration),
         ),
@@ -279,6 +280,7 @@ def read_generator(folder: Path) -> Generator:
         ticks=tuple(row for row in rows if row["kind"] == "tick"),
         learned=tuple(row["learned"] for row in rows if row["kind"] == "words"),
         by_kernel=tuple(row["by_kernel"] for row in rows if "by_kernel" in row),
+        compiled=all(row.get("compiled", True) for row in starts),
     )
 
 

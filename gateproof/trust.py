@@ -50,6 +50,7 @@ class Generator:
     ticks: tuple[Mapping[str, Any], ...] = ()  # per second: at_ns, cpu_ns, rss_kb, worker
     learned: tuple[Any, ...] = ()  # of each worker: tokens per word, by work
     by_kernel: tuple[bool, ...] = ()  # of each worker: whether the kernel said when bytes came
+    compiled: bool = True  # whether every worker read with compiled code
 
 
 def generator_figures(
@@ -76,6 +77,7 @@ def generator_figures(
         "local_errors": int((rows["error"] == ErrorKind.LOCAL).sum()),
         "lost_records": samples.lost,
         "by_kernel": bool(generator.by_kernel) and all(generator.by_kernel),
+        "compiled": generator.compiled,
     }
 
 

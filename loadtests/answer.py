@@ -16,23 +16,26 @@ import orjson
 from gateproof.sample import ErrorKind, Flag, Sample
 
 from .events import EventReader
-from .framing import SIZES
+from .hot import Lane
 from .reply import WATCHED_BYTES, Reply
 
 __all__ = ["Answer", "CompletionsAnswer", "MessagesAnswer"]
 
 _PENDING_BYTES: Final = 4096  # of a body without an event, as evidence
 _MOST_ARGUMENTS: Final = 256 * 1024  # characters of a forced call that are kept to be read
-_FEW_BYTES: Final = 1024  # beyond four chunks or so, cutting all of them at once costs less
 _OTHER_OUTPUT: Final = ("refusal", "function_call", "audio")
 _REASONING: Final = ("reasoning_content", "reasoning")
 _MESSAGE_ENDS: Final = frozenset({"ping", "content_block_stop"})  # they say nothing of their own
 
 
 class Answer(Reply):
-    """Reads a streamed chat answer."""
+    """Reads a streamed chat answer.
 
-    __slots__ = ("_arguments", "_flows", "_reader", "_said", "_size")
+    Nearly every read is a chunk, or a few, each of which holds one event of one ``data: `` line:
+    those its ``lane`` takes, before ``feed`` gets what is left.
+    """
+
+    __slots__ = ("_arguments", "_reader", "_said", "_size", "lane")
 
     def __init__(self, sample: Sample, **about: Any) -> None:
         super().__init__(sample, **about)
@@ -40,40 +43,33 @@ class Answer(Reply):
         self._said = None if self._watch is None else self._watch.said
         self._arguments: list[str] = []
         self._size = 0
-        self._flows = False  # the next read may bring one chunk that holds one event
+        self.lane: Lane = Lane(self._event, self.stamps, self._said)
+        """Takes reads before ``feed`` where the answer flows."""
 
     def feed(self, data: bytes, at_ns: int) -> bool:
-        """Take the bytes of one read; True when the answer is whole or cannot be read on.
-
-        Nearly every read is a chunk, or a few, each of which holds one event of one ``data: ``
-        line: they take a short way of the same meaning.
-        """
-        if self._flows and len(data) < _FEW_BYTES:
-            place, end = 0, len(data)
-            while place < end:
-                start = data.find(b"\n", place) + 1
-                size = SIZES.get(data[place : start - 1])
-                if not size:
-                    break
-                last = start + size - 2
-                if (
-                    data.find(b"\n", start) != last
-                    or not data.startswith(b"data: ", start)
-                    or not data.startswith(b"\n\n\r\n", last)
-                    or data.find(b"\r", start) != last + 2
-                    or self._fed >= WATCHED_BYTES
-                    or not self.response.passed(size)
-                ):
-                    break
-                self._fed += size
-                self._event(b"", data[start + 6 : last], at_ns)
-                place = last + 4
-            else:
+        """Take what the lane did not; True when the answer is whole or cannot be read on."""
+        if not self.response.status and (end := data.find(b"\r\n\r\n") + 4) >= 4:
+            if super().feed(data[:end], at_ns):
+                return True
+            self._flow()
+            data = data[end + self.lane.take(data[end:], at_ns) :]
+            if not data:
                 return False
-            data = data[place:]
+        if passed := self.lane.shut():
+            self._fed += passed
+            self._reader.begin()
+            self.response.passed(passed)
         whole = super().feed(data, at_ns)
-        self._flows = not whole and self.response.between and self._reader.between
+        self._flow()
         return whole
+
+    def _flow(self) -> None:
+        """Let the lane take what comes next, where that may begin with a whole chunk and event."""
+        if not self.finished and self.response.between and self._reader.between:
+            room = self.response.room
+            if self._watch is not None:
+                room = min(room, WATCHED_BYTES - self._fed)
+            self.lane.open(room)
 
     def _sink(self, *, right_type: bool) -> Any:
         return self._reader.feed if right_type else self._keep_and_read
@@ -91,6 +87,7 @@ class Answer(Reply):
             return
         if data == b"[DONE]":
             self._done_ns = at_ns
+            self.lane.content = False
             return
         try:
             chunk = orjson.loads(data)
@@ -103,6 +100,7 @@ class Answer(Reply):
                     if text:  # nearly all output is content
                         if not sample.first_token_ns:
                             sample.first_token_ns = at_ns
+                            self.lane.content = True
                         if self._said is not None and text.__class__ is str:
                             self._said.append(text)
                         self.stamps.append(at_ns)
@@ -157,7 +155,7 @@ class Answer(Reply):
 
     def _close(self, at_ns: int) -> None:
         super()._close(at_ns)
-        self._flows = False
+        self.lane.end()
         self._reader.close()
 
     def _whole(self) -> None:

@@ -37,8 +37,12 @@ class EventReader:
 
     @property
     def between(self) -> bool:
-        """Tell whether a whole event was the last thing that came."""
-        return self._begun and not self._held and not self._cr
+        """Tell whether nothing has come since the last whole event, or nothing at all."""
+        return not self._held and not self._cr
+
+    def begin(self) -> None:
+        """Note that somebody else has read the beginning: no byte order mark comes any more."""
+        self._begun = True
 
     @property
     def pending(self) -> bytes:

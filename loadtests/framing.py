@@ -94,10 +94,14 @@ class Response:
         """Tell whether the next byte of a chunked body begins a chunk's size line."""
         return self._mode == "chunked" and not self._left and not self._held
 
-    def passed(self, size: int) -> bool:
-        """Count a whole chunk that somebody else read; False when it would be too much."""
+    @property
+    def room(self) -> int:
+        """How many bytes of body may still come."""
+        return self._body_left
+
+    def passed(self, size: int) -> None:
+        """Count so many bytes of body, of whole chunks that somebody else read."""
         self._body_left -= size
-        return self._body_left >= 0
 
     def close(self) -> None:
         """Take no more: let go of who takes the body, so that neither waits for the collector."""

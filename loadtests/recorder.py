@@ -26,6 +26,7 @@ from gateproof.histogram import Histogram
 from gateproof.plan import LoadPlan
 from gateproof.sample import ErrorKind, LagWriter, SampleWriter
 
+from .hot import COMPILED
 from .pace import Alarm
 from .page import TTFT
 from .reply import Reply
@@ -101,6 +102,7 @@ class Recorder:
             plan=self._plan.as_json(),
             python=sys.version.split()[0],
             gevent=gevent.__version__,
+            compiled=COMPILED,
         )
         self._tick()
         self._tick_ns = self._start_ns + _TICK_NS

@@ -21,6 +21,7 @@ from gateproof.sample import NEVER, ErrorKind, Flag, Sample
 
 from .canary import Watch
 from .framing import Broken, Response
+from .hot import Lane
 
 __all__ = ["WATCHED_BYTES", "Reply"]
 
@@ -55,6 +56,7 @@ class Reply:
     )
 
     CONTENT_TYPE: bytes = b"text/event-stream"
+    lane: Lane | None = None
 
     def __init__(
         self,

@@ -348,7 +348,7 @@ class Rig:
             kind="words",
             at_ns=monotonic_ns(),
             learned=self._workload.learned(),
-            by_kernel=self._client.watch.by_kernel,
+            by_kernel=self._client.watch.reads.by_kernel,
         )
         self.recorder.close()
         self._client.close()

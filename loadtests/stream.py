@@ -29,7 +29,8 @@ from gateproof.sample import ErrorKind, Flag, Sample
 
 from .connect import Dialer, Proxy, Target, Tls
 from .framing import Broken, Response
-from .watch import READ_BYTES, Watch
+from .hot import READ_BYTES, Lane, Watched
+from .watch import Watch
 
 __all__ = ["Client", "Limits", "Request", "Target"]
 
@@ -60,6 +61,7 @@ class Reading(Protocol):
 
     sample: Sample
     response: Response
+    lane: Lane | None
     finished: bool
     stamps: list[int]
 
@@ -89,7 +91,7 @@ class Request(Protocol):
         """Makes the ``Reading`` of one answer."""
 
 
-class _Connection:
+class _Connection(Watched):
     """One connection; it carries one exchange at a time."""
 
     __slots__ = (
@@ -98,20 +100,18 @@ class _Connection:
         "_sock",
         "_tls",
         "_wake",
-        "active_ns",
         "client",
         "closed",
-        "receive",
         "stream",
         "used",
     )
 
     def __init__(self, client: "Client", stream: int) -> None:
+        super().__init__()
         self.client = client
         self.stream = stream
         self.used = False
         self.closed = True
-        self.active_ns = 0
         self._answer: Reading | None = None
         self._greenlet: Any = None
         self._wake: Any = None
@@ -122,13 +122,13 @@ class _Connection:
         sock, self._tls = self.client.dialer.dial()
         self._sock = _raw_socket(fileno=sock.detach())
         self._sock.settimeout(0)
-        self.receive = self._sock.recvmsg
         self.client.watch.add(self._sock, self)
         self.closed = False
 
     def exchange(self, request: bytes, answer: Reading) -> None:
         """Send one request and wait, in the calling greenlet, until its answer is finished."""
         self._answer = answer
+        self.lane = answer.lane if self._tls is None else None
         self._greenlet = getcurrent()
         answer.sample.stream = self.stream
         first = not self.used
@@ -157,7 +157,7 @@ class _Connection:
             if self._wake is not None:
                 self._wake.stop()
                 self._wake = None
-            self._answer = None
+            self._answer = self.lane = None
         if first and self._tls is not None:
             self.client.dialer.session = self._tls.layer.session
         if not answer.response.reusable:
@@ -186,7 +186,7 @@ class _Connection:
                 return
 
     def received(self, data: bytes, at_ns: int) -> None:
-        """Take what one read brought: the hot path."""
+        """Take what one read brought and the lane did not take."""
         answer = self._answer
         if self._tls is not None:
             self._received_tls(data, at_ns)
@@ -212,7 +212,9 @@ class _Connection:
                 if answer is None:  # session tickets come without plain text: this is not one
                     self.ended(at_ns, "")
                     return
-                if answer.feed(plain, at_ns):
+                if answer.lane is not None:
+                    plain = plain[answer.lane.take(plain, at_ns) :]
+                if plain and answer.feed(plain, at_ns):
                     self._wake_up()
                     return
                 if not incoming.pending and not tls.layer.pending():

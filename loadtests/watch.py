@@ -1,10 +1,10 @@
 """Watches connections: whoever has bytes is read once, and the bytes get the time they came.
 
 Strategy: on Linux all connections of a client stand in one epoll of its own, which one watcher of
-gevent's loop looks at: a round reads every connection that is ready, in one Python loop. Elsewhere
-each connection has a persistent watcher. The kernel is asked to say when it received what is read
-(``SO_TIMESTAMPNS``, socket(7): the clock a packet capture uses), so a time stamp is right even
-where the loop comes late; where it says nothing, the time is taken right after the read.
+gevent's loop looks at: a round reads every connection that is ready, in one loop (``hot``).
+Elsewhere each connection has a persistent watcher. The kernel is asked to say when it received what
+is read (``SO_TIMESTAMPNS``, socket(7): the clock a packet capture uses), so a time stamp is right
+even where the loop comes late; where it says nothing, the time is taken right after the read.
 
 Rules. What a read brought gets one time: that of its last segment. The kernel's wall-clock time is
 turned into the monotonic clock by an offset that is taken anew every 50 ms; a time before the
@@ -14,62 +14,41 @@ round reads so many connections at most, so that timers and greenlets get their 
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable
-from struct import Struct
 from time import monotonic_ns, time_ns
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from gevent import monkey
 
-__all__ = ["READ_BYTES", "STAMPED_BY_KERNEL", "Watch", "Watched"]
+from .hot import TIMESPEC, Reads, Watched
 
-READ_BYTES: Final = 64 * 1024
+__all__ = ["STAMPED_BY_KERNEL", "Watch"]
+
 _READ: Final = 1
-_MOST: Final = 64  # connections read in one round: half a millisecond
-_ABOUT_BYTES: Final = 64  # of ancillary data: the time is all that is asked for
 _SOL_SOCKET: Final = 1
 _SO_TIMESTAMPNS: Final = 35  # asm-generic/socket.h; the ``socket`` module does not name it
-_TIMESPEC: Final = Struct("@ll")
-_unpack: Final = _TIMESPEC.unpack
 _TOGETHER_NS: Final = 5_000  # two clocks that are read within that are read together
 
-STAMPED_BY_KERNEL: Final = sys.platform == "linux" and _TIMESPEC.size == 16
+STAMPED_BY_KERNEL: Final = sys.platform == "linux" and TIMESPEC.size == 16
 """Whether the kernel of this system can be asked when bytes came."""
-
-
-class Watched(Protocol):
-    """A connection that is read by a ``Watch``."""
-
-    active_ns: int
-    """When it last sent or got something."""
-
-    receive: Callable[[int, int], tuple[bytes, list[tuple[int, int, bytes]], int, Any]]
-    """Its socket's ``recvmsg``."""
-
-    def received(self, data: bytes, at_ns: int) -> None:
-        """Take what one read brought; no bytes are the end."""
-
-    def ended(self, at_ns: int, reset: str) -> None:
-        """Take the end of the connection, orderly or (with words) not."""
 
 
 class Watch:
     """Reads connections as bytes come, on gevent's loop; their sockets are plain and do not block.
 
-    ``by_kernel`` turns True when the first time stamp of the kernel's was taken.
+    ``reads.by_kernel`` turns True when the first time stamp of the kernel's was taken.
     """
 
     def __init__(self, loop: Any) -> None:
-        self.by_kernel = False
         self._loop = loop
-        self._offset_ns = 0
         self._watchers: dict[int, Any] = {}
         self._watched: dict[int, Watched] = {}
         self._epoll: Any = None
         if sys.platform == "linux":
             self._epoll = monkey.get_original("select", "epoll")()
+        self.reads = Reads(self._epoll, self._watched)
+        if self._epoll is not None:
             watcher = self._watchers[-1] = loop.io(self._epoll.fileno(), _READ)
-            watcher.start(self._round)
+            watcher.start(self.reads.round)
         self.tune()
 
     def add(self, sock: Any, connection: Watched) -> None:
@@ -77,13 +56,14 @@ class Watch:
         if STAMPED_BY_KERNEL:
             with contextlib.suppress(OSError):  # what stands in for a kernel may not know it
                 sock.setsockopt(_SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        connection.attach(sock)
         fd = sock.fileno()
         if self._epoll is not None:
             self._watched[fd] = connection
             self._epoll.register(fd, _READ)
         else:
             watcher = self._watchers[fd] = self._loop.io(fd, _READ)
-            watcher.start(self._read, (connection,))
+            watcher.start(self.reads.read, connection)
 
     def remove(self, sock: Any) -> None:
         """Read a connection no more; its socket is not closed yet."""
@@ -101,8 +81,8 @@ class Watch:
             after_ns = monotonic_ns()
             looks.append((after_ns - before_ns, wall_ns - (before_ns + after_ns) // 2))
         apart_ns, offset_ns = min(looks)
-        if apart_ns < _TOGETHER_NS or not self._offset_ns:
-            self._offset_ns = offset_ns
+        if apart_ns < _TOGETHER_NS or not self.reads.offset_ns:
+            self.reads.offset_ns = offset_ns
 
     def close(self) -> None:
         """Read nothing any more."""
@@ -111,30 +91,6 @@ class Watch:
             _end(self._watchers.popitem()[1])
         if self._epoll is not None:
             self._epoll.close()
-
-    def _round(self) -> None:
-        """Read every connection that is ready, up to so many."""
-        watched = self._watched
-        self._read([watched[fd] for fd, _ in self._epoll.poll(0, _MOST)])
-
-    def _read(self, connections: Iterable[Watched]) -> None:
-        """Read each once, find out when it came, hand it on: the hot path."""
-        for connection in connections:
-            try:
-                data, about, _, _ = connection.receive(READ_BYTES, _ABOUT_BYTES)
-                at_ns = monotonic_ns()
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                connection.ended(monotonic_ns(), str(error))
-                continue
-            if about:
-                wall_s, wall_ns = _unpack(about[0][2])
-                came_ns = wall_s * 1_000_000_000 + wall_ns - self._offset_ns
-                if connection.active_ns < came_ns < at_ns:
-                    at_ns = came_ns
-                    self.by_kernel = True
-            connection.received(data, at_ns)
 
 
 def _end(watcher: Any) -> None:

@@ -38,8 +38,9 @@ _ENDS: Final = {
 
 
 class _Seen:
-    """Reads one answer for another reader, and keeps what came."""
+    """Reads one answer for another reader, and keeps what came: all of it, so nothing by a lane."""
 
+    lane = None
     __slots__ = ("_inner", "_witness", "ended", "ended_ns", "error", "reads", "size")
 
     def __init__(self, inner: Any, witness: "Witness") -> None:

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from gateproof.evidence import reference_note, references, stamp_note, waits_note, word_notes
+from gateproof.evidence import (
+    compiled_note,
+    reference_note,
+    references,
+    stamp_note,
+    waits_note,
+    word_notes,
+)
 from gateproof.sample import ErrorKind, Flag, sample_dtype
 
 
@@ -24,6 +31,12 @@ def test_whose_the_time_stamps_are_is_told(
 
     assert len(got) == len(says)
     assert all(part in note for part, note in zip(says, got, strict=True))
+
+
+def test_reading_in_python_is_told() -> None:
+    """That a process could carry more is said where it is so."""
+    assert compiled_note(compiled=True) == []
+    assert "C compiler" in compiled_note(compiled=False)[0]
 
 
 def test_references_and_waits_are_counted() -> None:

@@ -79,10 +79,16 @@ def _context(path: Path) -> ssl.SSLContext:
     return context
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Run all probes at once; those of TLS only where a certificate can be made."""
+@pytest.fixture(scope="module", params=["", "1"], ids=["as-used", "python"])
+def seen(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> dict[str, Any]:
+    """Run all probes at once, with compiled code if there is any, and without.
+
+    Those of TLS need a certificate that can be made.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    environment["GATEPROOF_PURE"] = request.param
     secret = {"secret": "user:pass"}
     with contextlib.ExitStack() as servers:
         dead = servers.enter_context(socket.create_server(("127.0.0.1", 0)))

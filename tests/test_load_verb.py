@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gateproof.loadtests.hot import COMPILED
 
 from gateproof.bundled import DEMO_KEY_ENV, Bundled, bundled_server
 from gateproof.cli import main
@@ -46,6 +47,23 @@ def test_a_spent_budget_ends_with_its_status(
     requests = run.loads[0]["summary"]["requests"]
     assert (requests["answered"] + requests["warm_up"], requests["failed"]) == (7, 0)
     assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize("pure", ["1", ""])
+def test_a_run_tells_whether_it_read_with_compiled_code(
+    pure: str, server: Bundled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that read in Python says that a process could carry more."""
+    monkeypatch.setenv("GATEPROOF_PURE", pure)
+    command = ["load", "chat-steady", "--target", f"{server.url}/v1", "--key-env", DEMO_KEY_ENV]
+    options = ["--users", "2", "--seconds", "1", "--no-calibration", "--out", str(tmp_path / "run")]
+    main([*command, *options])
+    summary = read_run(tmp_path / "run").loads[0]["summary"]
+
+    assert summary["requests"]["answered"] > 0
+    assert summary["generator"]["compiled"] == (COMPILED and not pure)
+    told = any("Answers were read in Python" in note for note in summary["notes"])
+    assert told == (not summary["generator"]["compiled"])
 
 
 def test_files_are_named_as_they_were_given(

@@ -1,6 +1,7 @@
 """How the load client's connections are read, and whose time their bytes get."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,12 @@ MINUTE_NS = 60 * 10**9
 LINUX = sys.platform == "linux"
 
 
-@pytest.fixture(scope="module")
-def said() -> Any:
-    """Read connections in a process of its own."""
+@pytest.fixture(scope="module", params=["", "1"], ids=["as-used", "python"])
+def said(request: pytest.FixtureRequest) -> Any:
+    """Read connections in a process of its own, with compiled code if there is any, and without."""
+    env = {**os.environ, "GATEPROOF_PURE": request.param}
     done = subprocess.run(
-        [sys.executable, str(SCRIPT)], capture_output=True, check=True, timeout=60
+        [sys.executable, str(SCRIPT)], env=env, capture_output=True, check=True, timeout=60
     )
     return json.loads(done.stdout)
 

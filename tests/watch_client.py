@@ -8,20 +8,21 @@ from typing import Any
 
 import gevent
 from gateproof.loadtests import watch
+from gateproof.loadtests.hot import Watched
 from gateproof.loadtests.watch import Watch
 
 LATE_S = 0.05
 HOUR_NS = 3600 * 10**9
 
 
-class Got:
+class Got(Watched):
     """One end of a connection; keeps what was read, with its time."""
 
     def __init__(self, listener: socket.socket) -> None:
+        super().__init__()
         self.far = socket.create_connection(listener.getsockname())
         self.near, _ = listener.accept()
         self.near.setblocking(False)  # noqa: FBT003  # the socket's own signature
-        self.receive = self.near.recvmsg
         self.active_ns = time.monotonic_ns()
         self.reads: list[tuple[str, int]] = []
         self.reset = ""
@@ -48,7 +49,7 @@ def late(listener: socket.socket, offset_ns: int = 0) -> Any:
     one, other = Got(listener), Got(listener)
     for got in (one, other):
         looks.add(got.near, got)
-    looks._offset_ns += offset_ns
+    looks.reads.offset_ns += offset_ns
     one.send("first")
     other.send("second")
     time.sleep(LATE_S)  # the loop does nothing else meanwhile
@@ -58,13 +59,13 @@ def late(listener: socket.socket, offset_ns: int = 0) -> Any:
     one.send("third")
     gevent.sleep(0.01)
     looks.close()
-    return {"rows": rows, "after": len(one.reads), "by_kernel": looks.by_kernel}
+    return {"rows": rows, "after": len(one.reads), "by_kernel": looks.reads.by_kernel}
 
 
 def many(listener: socket.socket) -> Any:
     """Let more connections be ready than are read in one round, then end them."""
     looks = Watch(gevent.get_hub().loop)
-    crowd = [Got(listener) for _ in range(3 * watch._MOST)]
+    crowd = [Got(listener) for _ in range(192)]
     for got in crowd:
         looks.add(got.near, got)
         got.send("x")
