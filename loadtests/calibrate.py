@@ -94,11 +94,11 @@ class Calibrator:
 
 
 @contextmanager
-def running_responder(*arguments: str) -> Iterator[str]:
-    """Run the responder in a process of its own and give its address."""
-    script = str(Path(__file__).with_name("responder.py"))
+def running_responder(*arguments: str, program: Sequence[str] = ()) -> Iterator[str]:
+    """Run the responder, or another program that does its job, and give its address."""
+    program = program or (str(Path(__file__).with_name("responder.py")),)
     # -I and -S: no site, no variables; it starts in half the time, and nothing can get into it.
-    command = [sys.executable, "-I", "-S", script, *arguments]
+    command = [sys.executable, "-I", "-S", *program, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603  # ours
         assert process.stdin is not None
         assert process.stdout is not None

@@ -217,7 +217,7 @@ class _Connection(Watched):
                 if plain and answer.feed(plain, at_ns):
                     self._wake_up()
                     return
-                if not incoming.pending and not tls.layer.pending():
+                if not incoming.pending:  # a read takes a whole record: nothing is left of it
                     return  # cheaper than to be told so by an exception
             self.ended(at_ns, "")
         except ssl.SSLWantReadError:
