@@ -275,7 +275,11 @@ def peers(bench: Bench, names: list[str], streams: int) -> None:
             row["cpu_s_per_100k"] = round(cpu_s / chunks * 1e5, 3)
             blind = PEERS[name].unlike
             row |= dict.fromkeys([key for key in row if blind and key.startswith(blind)])
-            row |= {"took_s": round(took_s, 1), "noise_ms": round(noise_ms(), 3)}
+            row |= {
+                "steady_per_s": None,
+                "took_s": round(took_s, 1),
+                "noise_ms": round(noise_ms(), 3),
+            }
             bench.add(f"accuracy-{streams}", name, row)
 
 

@@ -257,13 +257,19 @@ def _with_evidence(
 
 
 def _groups(run: Run, of_check: Mapping[str, str], others: frozenset[str]) -> tuple[Group, ...]:
-    """Group what is not applicable by its reason, the largest group first."""
+    """Group what is not applicable by its reason, the largest group first.
+
+    A check that was judged is left out, but for cases with a name of their own: what only a load
+    shows does not apply to the part without one.
+    """
     groups: dict[str, set[str]] = {}
     for row in run.results:
         if row["verdict"] == "not-applicable" and not is_of_others(row):
             name = row["check"]
             if of_check[name] != "not-applicable":
-                name = f"{name} [{row.get('case', '')}]"
+                if not row.get("case"):
+                    continue
+                name = f"{name} [{row['case']}]"
             groups.setdefault(str(row.get("reason") or "no reason given"), set()).add(name)
     judged = of_check.keys() | others
     left = {check for check in run.checks if check not in judged}
