@@ -259,17 +259,22 @@ def _with_evidence(
 def _groups(run: Run, of_check: Mapping[str, str], others: frozenset[str]) -> tuple[Group, ...]:
     """Group what is not applicable by its reason, the largest group first.
 
-    A check that was judged is left out, but for cases with a name of their own: what only a load
-    shows does not apply to the part without one.
+    A case of a check that was judged elsewhere is named, unless that was under load alone: then
+    nothing else was to be judged.
     """
     groups: dict[str, set[str]] = {}
+    apart = {
+        row["check"]
+        for row in run.results
+        if row["verdict"] != "not-applicable" and not str(row["case"]).startswith("load/")
+    }
     for row in run.results:
         if row["verdict"] == "not-applicable" and not is_of_others(row):
             name = row["check"]
             if of_check[name] != "not-applicable":
-                if not row.get("case"):
+                if name not in apart:
                     continue
-                name = f"{name} [{row['case']}]"
+                name = f"{name} [{row.get('case', '')}]"
             groups.setdefault(str(row.get("reason") or "no reason given"), set()).add(name)
     judged = of_check.keys() | others
     left = {check for check in run.checks if check not in judged}

@@ -275,6 +275,23 @@ def test_promises_of_other_profiles_are_only_counted(
     assert_valid(tmp_path)
 
 
+def test_what_only_load_shows_is_judged_by_a_load(tmp_path: Path) -> None:
+    """A check that a load judged does not stand among those that do not apply; a lone case does."""
+    run = Recorder(tmp_path)
+    run.judged(IDS[0], "pass", cases=["load/chat"])
+    run.judged(IDS[0], "not-applicable", cases=["load.answers"], reason="only under load")
+    run.judged(IDS[1], "pass", cases=["one"])
+    run.judged(IDS[1], "not-applicable", cases=["two"], reason="not asked for")
+    run.judged(IDS[2], "not-applicable", reason="not asked for")
+    run.write()
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+
+    assert summary["not_applicable"] == [
+        {"reason": "not asked for", "checks": sorted([f"{IDS[1]} [two]", IDS[2]])}
+    ]
+    assert_valid(tmp_path)
+
+
 def test_a_finding_across_scenarios_shows_first_what_it_is_about(tmp_path: Path) -> None:
     """The transcript that a place names comes first, with the place in it; the others follow."""
     run = Recorder(tmp_path)
