@@ -29,7 +29,7 @@ types: $(READY)  ## mypy, on a tree of links in which the rooms stand inside the
 
 $(READY): requirements.lock pyproject.toml setup.py loadtests/speedups.pyx
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	rm -f loadtests/*.so  # without a compiler, none of an earlier state may stay
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(READY)

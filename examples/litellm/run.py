@@ -107,7 +107,8 @@ def install() -> Path:
     venv.create(ENVIRONMENT, clear=True, with_pip=True)
     command = [
         str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-qq",
-        "--disable-pip-version-check", "--require-hashes", "-r", str(LOCK),
+        # The lock is whole; left to resolve it, older versions of pip take a newer pydantic[email].
+        "--disable-pip-version-check", "--no-deps", "--require-hashes", "-r", str(LOCK),
     ]  # fmt: skip
     try:
         done = subprocess.run(command, check=False, timeout=INSTALL_S)

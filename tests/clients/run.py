@@ -179,8 +179,8 @@ def prepare(client: Client) -> Path:
         python = home / "bin" / "python"
         _make(
             [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet",
-             "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes",
-             "--requirement", str(lock)],
+             "--disable-pip-version-check", "--only-binary", ":all:", "--no-deps",
+             "--require-hashes", "--requirement", str(lock)],
             cwd=ROOT,
         )  # fmt: skip
     else:
