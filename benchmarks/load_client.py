@@ -179,12 +179,11 @@ def percentiles(values: NDArray[np.float64], name: str) -> Row:
 def compare(seen: Seen, true: Mapping[int, Entry], first: int) -> Row:
     """Give the errors of a client's times, from request ``first`` on."""
     ttft, late, gaps = [], [], []
-    chunks = 0
     all_ns = np.sort(
         np.concatenate([np.asarray(one.sends) for one in seen.entries.values()] or [[]])
     )
+    chunks = len(all_ns)
     for number, entry in seen.entries.items():
-        chunks += len(entry.sends)
         sent = true.get(number)
         if number < first or sent is None or not len(entry.sends):
             continue
@@ -399,9 +398,10 @@ def main() -> None:
                 script = SHORT if options.smoke else PACED
                 pair(once, f"accuracy-{count}", script, int(count))
                 peers(once, names, int(count))
-        for count in ladder if "ladder" in chosen else ():
+        if "ladder" in chosen:
             steep = replace(bench, ramp_s=LADDER_RAMP_S, program=compiled_responder(Path(folder)))
-            pair(steep, f"ladder-{count}", PACED, int(count))
+            for count in ladder:
+                pair(steep, f"ladder-{count}", PACED, int(count))
         if "no-delay" in chosen:
             pair(bench, "no-delay", NO_DELAY, 50)
         if "tls" in chosen and bench.certificate:

@@ -43,7 +43,7 @@ class Lane:
         self,
         event: Callable[[bytes, bytes, int], None],
         stamps: list[int],  # noqa: ARG002  # here each event goes to ``event``, which has them
-        said: list[str] | None,  # noqa: ARG002
+        said: list[str] | None,  # noqa: ARG002  # the same
     ) -> None:
         self._event = event
         self._room = self._passed = 0
@@ -154,7 +154,7 @@ class Reads:
         size, taken, lane = len(data), 0, connection.lane
         if lane is not None and (taken := lane.take(data, at_ns)):
             connection.active_ns = at_ns
-        if not taken or taken < size:
+        if taken < size or not size:
             connection.received(data[taken:], at_ns)
 
 

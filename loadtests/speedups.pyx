@@ -229,9 +229,9 @@ cdef class Reads:
 
     def round(self):
         cdef epoll_event[MOST] ready
-        cdef int count = epoll_wait(self._epoll, ready, MOST, 0), at
-        if count < 0 and errno != EINTR:
-            raise OSError(errno, os.strerror(errno))
+        cdef int count = epoll_wait(self._epoll, ready, MOST, 0), failed = errno, at
+        if count < 0 and failed != EINTR:
+            raise OSError(failed, os.strerror(failed))
         for at in range(count):
             self._read(self._watched[ready[at].data.fd])
 
@@ -247,15 +247,17 @@ cdef class Reads:
         cdef long long at_ns, came_ns
         cdef Py_ssize_t taken = 0
         cdef ssize_t size
+        cdef int failed
         into.iov_base, into.iov_len = self._buffer, READ_BYTES
         memset(&message, 0, sizeof(message))
         message.msg_iov, message.msg_iovlen = &into, 1
         message.msg_control, message.msg_controllen = about, sizeof(about)
         size = recvmsg(connection._fd, &message, MSG_DONTWAIT)
+        failed = errno  # before anything else can change it
         at_ns = _now_ns()
         if size < 0:
-            if errno not in (EAGAIN, EINTR):
-                connection.ended(at_ns, str(OSError(errno, os.strerror(errno))))
+            if failed not in (EAGAIN, EINTR):
+                connection.ended(at_ns, str(OSError(failed, os.strerror(failed))))
             return 0
         stamp = CMSG_FIRSTHDR(&message)
         if (
